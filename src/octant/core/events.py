@@ -1,0 +1,163 @@
+"""Events: every fact on a request's way, typed. Observability is nothing but folds over these.
+
+Law: an event is a past fact with its instant, it never asks for anything, and it holds no prompt or
+answer text. Simulator and production emit the same events, so both compute the same figures.
+Instants are monotonic nanoseconds, comparable across the processes of one machine.
+"""
+
+from octant.core.failure import Failure
+from octant.core.ids import KeyId, RequestId, RouteId, SpanId, TenantId, TraceId
+from octant.core.limits import Profile
+from octant.core.outcome import Outcome
+from octant.core.record import Record
+from octant.core.route import DeploymentState, RouteDecision
+from octant.core.stream import FinishReason
+from octant.core.verdict import Verdict
+
+
+class Event(Record, frozen=True, kw_only=True, tag_field="event"):
+    """Base: when it happened."""
+
+    at_ns: int
+
+
+class RequestEvent(Event, frozen=True, kw_only=True):
+    """Base of events that belong to one request."""
+
+    request_id: RequestId
+
+
+class RequestReceived(RequestEvent, frozen=True, kw_only=True, tag="request_received"):
+    """The envelope stands: identity, profile and deadline are known."""
+
+    trace_id: TraceId
+    parent_span_id: SpanId | None
+    tenant: TenantId
+    key_id: KeyId
+    model: str
+    api: str
+    profile: Profile
+    stream: bool
+    deadline_ns: int
+    at_unix_ns: int
+
+
+class RequestAdmitted(RequestEvent, frozen=True, kw_only=True, tag="request_admitted"):
+    """Limits and budget are reserved; predictions are None until the cost model has data."""
+
+    reserved_tokens: int
+    predicted_queue_ns: int | None
+    predicted_ttft_ns: int | None
+
+
+class PolicyDecided(RequestEvent, frozen=True, kw_only=True, tag="policy_decided"):
+    """A verdict on input (`boundary`) or output (`validation`)."""
+
+    stage: str
+    verdict: Verdict
+
+
+class ContextAssembled(RequestEvent, frozen=True, kw_only=True, tag="context_assembled"):
+    """The prompt as the model will see it."""
+
+    prompt_tokens: int
+    prompt_digest: str
+
+
+class RouteDecided(RequestEvent, frozen=True, kw_only=True, tag="route_decided"):
+    """Filter, score, pick are done."""
+
+    decision: RouteDecision
+
+
+class AttemptStarted(RequestEvent, frozen=True, kw_only=True, tag="attempt_started"):
+    """Attempt `attempt` (from 1) was handed to a route."""
+
+    attempt: int
+    route: RouteId
+
+
+class AttemptFailed(RequestEvent, frozen=True, kw_only=True, tag="attempt_failed"):
+    """Attempt `attempt` ended in a failure; another may follow."""
+
+    attempt: int
+    route: RouteId
+    failure: Failure
+
+
+class SequenceScheduled(RequestEvent, frozen=True, kw_only=True, tag="sequence_scheduled"):
+    """First tokens of a choice entered a step: its queue time ends. `cached` came from reuse."""
+
+    choice: int
+    prompt_tokens: int
+    cached_tokens: int
+
+
+class SequencePreempted(RequestEvent, frozen=True, kw_only=True, tag="sequence_preempted"):
+    """A choice gave its blocks back and waits to be recomputed."""
+
+    choice: int
+    freed_blocks: int
+
+
+class FirstToken(RequestEvent, frozen=True, kw_only=True, tag="first_token"):
+    """A choice produced its first token: prefill ends, decode begins."""
+
+    choice: int
+
+
+class SequenceFinished(RequestEvent, frozen=True, kw_only=True, tag="sequence_finished"):
+    """A choice left the engine; `reason` is None when it was cancelled or failed."""
+
+    choice: int
+    reason: FinishReason | None
+    completion_tokens: int
+
+
+class RequestSettled(RequestEvent, frozen=True, kw_only=True, tag="request_settled"):
+    """Outcome, usage, budget and audit are committed. `stored` is False when that failed."""
+
+    outcome: Outcome
+    stored: bool
+
+
+class StepExecuted(Event, frozen=True, kw_only=True, tag="step_executed"):
+    """One engine step and the engine's condition after it."""
+
+    route: RouteId
+    duration_ns: int
+    executor_ns: int
+    sequences: int
+    prefill_tokens: int
+    decode_tokens: int
+    running: int
+    waiting: int
+    kv_blocks_used: int
+    kv_blocks_total: int
+
+
+class EngineStateChanged(Event, frozen=True, kw_only=True, tag="engine_state_changed"):
+    """A deployment moved to another state, and why."""
+
+    route: RouteId
+    state: DeploymentState
+    reason: str = ""
+    restarts: int = 0
+
+
+AnyEvent = (
+    RequestReceived
+    | RequestAdmitted
+    | PolicyDecided
+    | ContextAssembled
+    | RouteDecided
+    | AttemptStarted
+    | AttemptFailed
+    | SequenceScheduled
+    | SequencePreempted
+    | FirstToken
+    | SequenceFinished
+    | RequestSettled
+    | StepExecuted
+    | EngineStateChanged
+)

@@ -1,0 +1,64 @@
+"""Routes: an engine plus a deployed release, and the record of how one was chosen (OR1)."""
+
+from enum import StrEnum
+
+from octant.core.ids import ReleaseId, RouteId
+from octant.core.record import Record
+from octant.core.units import NanoUsd
+
+
+class DeploymentState(StrEnum):
+    """Where a deployment stands (LC3); only READY takes new requests."""
+
+    LOADING = "loading"
+    WARMING = "warming"
+    PROBING = "probing"
+    READY = "ready"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+
+class Price(Record, frozen=True, kw_only=True):
+    """Nano-USD per token."""
+
+    input_nano_usd: NanoUsd = NanoUsd(0)
+    output_nano_usd: NanoUsd = NanoUsd(0)
+
+
+class Route(Record, frozen=True, kw_only=True):
+    """What a request can be sent to. `max_context` counts prompt and output tokens together."""
+
+    id: RouteId
+    model: str
+    release: ReleaseId
+    engine: str
+    max_context: int
+    capabilities: tuple[str, ...] = ()
+    price: Price = Price()
+
+
+class RouteLoad(Record, frozen=True, kw_only=True):
+    """A route's condition at one instant, as its engine last reported it."""
+
+    state: DeploymentState
+    reason: str = ""
+    running: int = 0
+    waiting: int = 0
+    waiting_tokens: int = 0
+    kv_usage: float = 0.0
+
+
+class Candidate(Record, frozen=True, kw_only=True):
+    """One route as routing saw it: its score, or the reason why it was filtered out."""
+
+    route: RouteId
+    score: float | None = None
+    rejected_because: str | None = None
+
+
+class RouteDecision(Record, frozen=True, kw_only=True):
+    """The chosen route with every candidate's score or refusal."""
+
+    chosen: Route
+    candidates: tuple[Candidate, ...]
