@@ -11,7 +11,7 @@ from octant.core import versions
 from octant.core.content import Input
 from octant.core.identity import Principal
 from octant.core.ids import RequestId, SessionId, SpanId, TraceId
-from octant.core.limits import Deadline, Profile, RunBudget
+from octant.core.limits import Allowance, Deadline, Profile, RunBudget
 from octant.core.record import Record
 from octant.core.sampling import Sampling
 from octant.core.units import NanoUsd
@@ -50,6 +50,7 @@ class RequestEnvelope(Record, frozen=True, kw_only=True):
     client_request_id: str | None = None
     idempotency_key: str | None = None
     principal: Principal
+    allowance: Allowance = Allowance()
     session_id: SessionId | None = None
     api: Api
     input: Input

@@ -41,6 +41,14 @@ class TenantLimits(Record, frozen=True, kw_only=True):
     max_concurrent: int | None = None
 
 
+class Allowance(Record, frozen=True, kw_only=True):
+    """What the credential and its tenant may use; resolved at authentication, with the key."""
+
+    key: TenantLimits = TenantLimits()
+    tenant: TenantLimits = TenantLimits()
+    budget_nano_usd: NanoUsd | None = None
+
+
 class RunBudget(Record, frozen=True, kw_only=True):
     """What one request may spend at most; None means what the tenant has left."""
 
