@@ -1,0 +1,1 @@
+"""L3: the request path, routing and attempts. `request_path.py` is the page to read first."""

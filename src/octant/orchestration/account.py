@@ -1,0 +1,75 @@
+"""RunAccount: what one request has reached and what it owes, kept for its settlement.
+
+Law: the path writes down each step's value as the step completes, and only settlement reads it; no
+step looks here to decide anything. One per request, owned by the frame of `RequestPath.run`.
+"""
+
+from octant.admission.control import Admitted
+from octant.core.envelope import RequestEnvelope
+from octant.core.failure import Billed, Failure, FailureKind
+from octant.core.manifest import ExecutionManifest
+from octant.core.outcome import OutcomeStatus
+from octant.core.route import Price, Route
+from octant.core.stream import (
+    ChoiceFinished,
+    FinishReason,
+    Started,
+    StreamItem,
+    TextDelta,
+    ToolCallDelta,
+    Usage,
+)
+from octant.core.units import NanoUsd
+from octant.core.verdict import Verdict
+
+
+class RunAccount:
+    """One request's reservations, decisions and counts so far."""
+
+    def __init__(self, envelope: RequestEnvelope) -> None:
+        self.envelope = envelope
+        self.verdict: Verdict | None = None
+        self.admitted: Admitted | None = None
+        self.route: Route | None = None
+        self.manifest: ExecutionManifest | None = None
+        self.attempts = 0
+        self.finish_reasons: tuple[FinishReason, ...] = ()
+        self.first_output_ns: int | None = None
+        self._prompt_tokens = 0
+        self._completion_tokens = 0
+
+    @property
+    def usage(self) -> Usage:
+        """Counted from what was passed on; a terminal item brings the engine's own count."""
+        return Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._completion_tokens)
+
+    def see(self, item: StreamItem, now_ns: int) -> None:
+        """Takes one more item into account."""
+        if isinstance(item, Started):
+            self._prompt_tokens = item.prompt_tokens
+        elif isinstance(item, TextDelta | ToolCallDelta):
+            if self.first_output_ns is None:
+                self.first_output_ns = now_ns
+            if isinstance(item, TextDelta):
+                self._completion_tokens += len(item.tokens)
+        elif isinstance(item, ChoiceFinished):
+            self.finish_reasons = (*self.finish_reasons, item.reason)
+
+    def status(self, failure: Failure | None) -> OutcomeStatus:
+        """How the request ended, given what ended it."""
+        if failure is None:
+            return OutcomeStatus.COMPLETED
+        if failure.kind is FailureKind.CANCELLED:
+            return OutcomeStatus.CANCELLED
+        return OutcomeStatus.FAILED if self.first_output_ns is None else OutcomeStatus.PARTIAL
+
+
+def cost(price: Price, usage: Usage, failure: Failure | None) -> NanoUsd:
+    """Nano-USD owed: tokens times price, as far as the failure's rule lets them be billed."""
+    billed = Billed.USED if failure is None else failure.rule.billed
+    owed = 0
+    if billed is not Billed.NOTHING:
+        owed += usage.prompt_tokens * price.input_nano_usd
+    if billed is Billed.USED:
+        owed += usage.completion_tokens * price.output_nano_usd
+    return NanoUsd(owed)

@@ -1,0 +1,55 @@
+"""Answer: what a provider's items become before a caller sees them.
+
+    items of a provider -> echo of the prompt -> tool calls parsed out of the text -> output policy
+
+Law: order is kept, nothing is held back longer than its own recognition needs, and the terminal
+item passes through untouched.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+
+from octant.core.content import ChatInput, ToolChoice
+from octant.core.envelope import RequestEnvelope
+from octant.core.stream import ChoiceFinished, Started, StreamItem, TextDelta
+from octant.core.work import PromptPackage
+from octant.orchestration.routes import ServedModel
+from octant.serving.tool_calls import ToolCallParser
+
+
+async def shape(
+    items: AsyncIterator[StreamItem],
+    envelope: RequestEnvelope,
+    model: ServedModel,
+    package: PromptPackage,
+    call_ids: Callable[[], str],
+) -> AsyncGenerator[StreamItem, None]:
+    """The items in the form in which they leave Octant."""
+    parsers = _parsers(envelope, model, call_ids)
+    async for item in items:
+        if isinstance(item, Started):
+            yield item
+            for echo in _echoes(envelope, package):
+                yield echo
+        elif isinstance(item, TextDelta | ChoiceFinished) and parsers:
+            for parsed in parsers[item.choice].feed(item):
+                yield parsed
+        else:
+            yield item
+
+
+def _parsers(
+    envelope: RequestEnvelope, model: ServedModel, call_ids: Callable[[], str]
+) -> list[ToolCallParser]:
+    """One parser for each choice, or none when no tool can be called."""
+    chat = envelope.input
+    if not isinstance(chat, ChatInput) or not chat.tools or model.tool_format is None:
+        return []
+    if chat.tool_choice is ToolChoice.NONE:
+        return []
+    return [ToolCallParser(model.tool_format, call_ids) for _ in range(envelope.sampling.n)]
+
+
+def _echoes(envelope: RequestEnvelope, package: PromptPackage) -> Iterator[TextDelta]:
+    if package.echo_text is not None:
+        for choice in range(envelope.sampling.n):
+            yield TextDelta(choice, package.echo_text, ())

@@ -1,0 +1,234 @@
+"""The life of a request, on one page.
+
+    RequestEnvelope -> Admitted -> Verdict -> PromptPackage -> RouteDecision -> ExecutionManifest
+                    -> items of the answer -> Outcome, committed
+
+Law: each step takes one value and returns the next. A failure anywhere becomes one `Broken`; what
+was reserved is released and the outcome is committed in one place, however the request ended, and
+the terminal item is passed on only after that commit.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import NamedTuple
+
+from octant.admission.control import AdmissionControl, Admitted, Estimate, RateLimitStatus
+from octant.context.assembly import assemble
+from octant.core.content import TokenPrompt
+from octant.core.envelope import RequestEnvelope
+from octant.core.events import ContextAssembled, PolicyDecided, RequestAdmitted, RequestReceived
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.ids import ID_ENTROPY_BYTES
+from octant.core.stage import Stage
+from octant.core.stream import Broken, Completed, StreamItem, Terminal
+from octant.core.units import NanoUsd
+from octant.core.verdict import Decision, Verdict
+from octant.core.work import PromptPackage
+from octant.governance.policy import Policy, evaluate
+from octant.orchestration.account import RunAccount
+from octant.orchestration.answer import shape
+from octant.orchestration.execution import Execution
+from octant.orchestration.routes import RouteTable, ServedModel
+from octant.orchestration.settlement import Settler, month_of
+from octant.ports.clock import Clock
+from octant.ports.entropy import Entropy
+from octant.ports.sink import EventSink
+
+_log = logging.getLogger(__name__)
+
+# English text has about four bytes per token; money is reserved for the worst case, one.
+_BYTES_PER_TOKEN = 4
+
+
+class PathSettings(NamedTuple):
+    """`assumed_output_tokens` is reserved against token limits when a request names no maximum.
+
+    Inputs above `offload_bytes` are tokenised on a thread, so that one long prompt never holds up
+    the event loop.
+    """
+
+    assumed_output_tokens: int
+    offload_bytes: int
+
+
+class RequestPath:
+    """Runs requests. Shared by all of them; what belongs to one lives in the frame of `run`."""
+
+    def __init__(
+        self,
+        *,
+        routes: RouteTable,
+        admission: AdmissionControl,
+        policy: Policy,
+        settler: Settler,
+        events: EventSink,
+        clock: Clock,
+        entropy: Entropy,
+        settings: PathSettings,
+    ) -> None:
+        self._routes = routes
+        self._admission = admission
+        self._policy = policy
+        self._settler = settler
+        self._events = events
+        self._clock = clock
+        self._entropy = entropy
+        self._settings = settings
+        self._execution = Execution(policy.version, events, clock, entropy)
+
+    async def run(self, envelope: RequestEnvelope) -> AsyncGenerator[StreamItem, None]:
+        """Items of the answer, then one terminal item; closing early cancels and still settles.
+
+        Never raises Failed: a request refused before any work yields one `Broken`.
+        """
+        account = RunAccount(envelope)
+        terminal: Terminal | None = None
+        try:
+            async with aclosing(self._answer(envelope, account)) as items:
+                async for item in items:
+                    if isinstance(item, Completed | Broken):
+                        terminal = item
+                        break
+                    account.see(item, self._clock.monotonic_ns())
+                    yield item
+        except Failed as error:
+            terminal = Broken(error.failure, account.usage)
+        except Exception:
+            # The last border: a defect of ours must still release, settle and say that it is one.
+            _log.exception("request %s met a defect", envelope.request_id)
+            terminal = Broken(_DEFECT, account.usage)
+        finally:
+            # Without a terminal item the caller has left; what the request owes is settled anyway.
+            ended = terminal or Broken(_GONE, account.usage)
+            settled = await self._settler.settle(account, ended)
+        yield settled
+
+    async def _answer(
+        self, envelope: RequestEnvelope, account: RunAccount
+    ) -> AsyncGenerator[StreamItem, None]:
+        self._receive(envelope)
+        model = self._routes.model(envelope.model.name)
+        account.admitted = await self._admit(envelope, model)
+        account.verdict = self._screen(envelope)
+        package = await self._assemble(envelope, model)
+        execution = self._execution.run(envelope, model, package, account)
+        async with aclosing(execution) as items:
+            async for item in shape(items, envelope, model, package, self._call_id):
+                yield item
+
+    def rate_limits(self, envelope: RequestEnvelope) -> RateLimitStatus | None:
+        """What is left of the tightest limits of the caller, for `x-ratelimit-*` headers."""
+        return self._admission.rate_limits(envelope, self._clock.monotonic_ns())
+
+    def _receive(self, envelope: RequestEnvelope) -> None:
+        self._events.emit(
+            RequestReceived(
+                at_ns=envelope.received_ns,
+                request_id=envelope.request_id,
+                trace_id=envelope.trace_id,
+                parent_span_id=envelope.parent_span_id,
+                tenant=envelope.principal.tenant,
+                key_id=envelope.principal.key_id,
+                model=envelope.model.name,
+                api=envelope.api.value,
+                profile=envelope.profile,
+                stream=envelope.stream,
+                deadline_ns=envelope.deadline.at_ns,
+                at_unix_ns=envelope.received_unix_ns,
+            )
+        )
+
+    async def _admit(self, envelope: RequestEnvelope, model: ServedModel) -> Admitted:
+        month = month_of(envelope.received_unix_ns)
+        tenant = envelope.principal.tenant
+        if not self._admission.has_account(tenant, month):
+            spent = await self._settler.spent(tenant, month)
+            self._admission.open_account(tenant, month, spent)
+        now_ns = self._clock.monotonic_ns()
+        estimate = self._estimate(envelope, model)
+        load = min((route.load() for route in model.routes), key=lambda load: load.waiting)
+        admitted = self._admission.admit(envelope, estimate, load, month, now_ns)
+        self._events.emit(
+            RequestAdmitted(
+                at_ns=now_ns,
+                request_id=envelope.request_id,
+                reserved_tokens=admitted.reserved_tokens,
+                predicted_queue_ns=admitted.predicted_queue_ns,
+                predicted_ttft_ns=admitted.predicted_ttft_ns,
+            )
+        )
+        return admitted
+
+    def _estimate(self, envelope: RequestEnvelope, model: ServedModel) -> Estimate:
+        sampling, given = envelope.sampling, envelope.input
+        most_input = len(given.tokens) if isinstance(given, TokenPrompt) else envelope.input_bytes
+        most_output = sampling.n * min(sampling.max_tokens or model.max_context, model.max_context)
+        price = max(
+            (deployed.route.price for deployed in model.routes),
+            key=lambda price: price.output_nano_usd,
+        )
+        likely = len(given.tokens) if isinstance(given, TokenPrompt) else (
+            most_input // _BYTES_PER_TOKEN + 1
+        )
+        return Estimate(
+            prompt_tokens=likely,
+            output_tokens=sampling.n * (sampling.max_tokens or self._settings.assumed_output_tokens),
+            cost_nano_usd=NanoUsd(
+                min(most_input, model.max_context) * price.input_nano_usd
+                + most_output * price.output_nano_usd
+            ),
+        )
+
+    def _screen(self, envelope: RequestEnvelope) -> Verdict:
+        verdict = evaluate(self._policy, envelope)
+        self._events.emit(
+            PolicyDecided(
+                at_ns=self._clock.monotonic_ns(),
+                request_id=envelope.request_id,
+                stage=Stage.BOUNDARY.value,
+                verdict=verdict,
+            )
+        )
+        if verdict.decision is Decision.BLOCK:
+            raise Failed(
+                Failure(
+                    kind=FailureKind.POLICY_BLOCKED,
+                    stage=Stage.BOUNDARY,
+                    message=verdict.reason,
+                    detail={"rule": verdict.rule, "policy_version": verdict.policy_version},
+                )
+            )
+        return verdict
+
+    async def _assemble(self, envelope: RequestEnvelope, model: ServedModel) -> PromptPackage:
+        parts = (envelope, model.tokenizer, model.template, model.max_context)
+        if envelope.input_bytes > self._settings.offload_bytes:
+            package = await asyncio.to_thread(assemble, *parts)
+        else:
+            package = assemble(*parts)
+        self._events.emit(
+            ContextAssembled(
+                at_ns=self._clock.monotonic_ns(),
+                request_id=envelope.request_id,
+                prompt_tokens=len(package.tokens),
+                prompt_digest=package.digest,
+            )
+        )
+        return package
+
+    def _call_id(self) -> str:
+        return "call_" + self._entropy.bytes(ID_ENTROPY_BYTES).hex()
+
+
+_GONE = Failure(
+    kind=FailureKind.CANCELLED,
+    stage=Stage.RESPONSE,
+    message="The caller closed the connection before the answer was complete.",
+)
+_DEFECT = Failure(
+    kind=FailureKind.INTERNAL_ERROR,
+    stage=Stage.RESPONSE,
+    message="Octant met an internal error; the server's log names it under this request id.",
+)

@@ -1,0 +1,104 @@
+"""Routing: filter, score, pick (OR1). Pure; every candidate that loses keeps its reason.
+
+A filter says why a route cannot take the request, or nothing. The score is between 0 and 1, higher
+is better: routes with less work waiting first. Ties go to the route named first in the table.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from octant.core.envelope import RequestEnvelope
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.ids import RouteId
+from octant.core.route import Candidate, DeploymentState, Route, RouteDecision, RouteLoad
+from octant.core.stage import Stage
+from octant.core.units import NS_PER_S
+
+# An engine restarts within seconds; asking again sooner than this cannot succeed.
+UNAVAILABLE_RETRY_NS = 2 * NS_PER_S
+
+
+class RouteView(NamedTuple):
+    """One route as it stands at the moment of the decision."""
+
+    route: Route
+    load: RouteLoad
+
+
+class RouteNeeds(NamedTuple):
+    """What the request asks of a route. `tokens` counts prompt and output together."""
+
+    envelope: RequestEnvelope
+    tokens: int
+    excluded: frozenset[RouteId]
+
+
+def decide(needs: RouteNeeds, views: Sequence[RouteView]) -> RouteDecision:
+    """The best route. Raises Failed(ENGINE_UNAVAILABLE) with every refusal when none is left."""
+    refusals = {view.route.id: _refusal(needs, view) for view in views}
+    candidates = tuple(
+        Candidate(
+            route=view.route.id,
+            score=None if refusals[view.route.id] else _score(view.load),
+            rejected_because=refusals[view.route.id],
+        )
+        for view in views
+    )
+    eligible = [view for view in views if refusals[view.route.id] is None]
+    if not eligible:
+        raise Failed(_no_route(needs.envelope, candidates))
+    best = max(eligible, key=lambda view: _score(view.load))
+    return RouteDecision(chosen=best.route, candidates=candidates)
+
+
+def _refusal(needs: RouteNeeds, view: RouteView) -> str | None:
+    for check in _FILTERS:
+        reason = check(needs, view)
+        if reason is not None:
+            return reason
+    return None
+
+
+def _already_tried(needs: RouteNeeds, view: RouteView) -> str | None:
+    return "an earlier attempt failed there" if view.route.id in needs.excluded else None
+
+
+def _not_ready(_: RouteNeeds, view: RouteView) -> str | None:
+    if view.load.state is DeploymentState.READY:
+        return None
+    because = f": {view.load.reason}" if view.load.reason else ""
+    return f"it is {view.load.state.value}{because}"
+
+
+def _too_short(needs: RouteNeeds, view: RouteView) -> str | None:
+    if needs.tokens <= view.route.max_context:
+        return None
+    return f"its context holds {view.route.max_context} tokens, {needs.tokens} are needed"
+
+
+def _lacks_capability(needs: RouteNeeds, view: RouteView) -> str | None:
+    missing = set(needs.envelope.model.capabilities) - set(view.route.capabilities)
+    return f"it lacks {', '.join(sorted(missing))}" if missing else None
+
+
+_FILTERS: tuple[Callable[[RouteNeeds, RouteView], str | None], ...] = (
+    _already_tried,
+    _not_ready,
+    _lacks_capability,
+    _too_short,
+)
+
+
+def _score(load: RouteLoad) -> float:
+    return 1.0 / (1.0 + load.running + load.waiting)
+
+
+def _no_route(envelope: RequestEnvelope, candidates: Sequence[Candidate]) -> Failure:
+    reasons = "; ".join(f"{item.route}: {item.rejected_because}" for item in candidates)
+    return Failure(
+        kind=FailureKind.ENGINE_UNAVAILABLE,
+        stage=Stage.ROUTE,
+        message=f"No route of model `{envelope.model.name}` can take this request now ({reasons}).",
+        retry_after_ns=UNAVAILABLE_RETRY_NS,
+        detail={item.route: item.rejected_because for item in candidates},
+    )
