@@ -42,6 +42,12 @@ class RequestReceived(RequestEvent, frozen=True, kw_only=True, tag="request_rece
     at_unix_ns: int
 
 
+class RequestRefused(Event, frozen=True, kw_only=True, tag="request_refused"):
+    """Bytes that never became an envelope: bad identity, bad body, unknown path (RC3)."""
+
+    failure: Failure
+
+
 class RequestAdmitted(RequestEvent, frozen=True, kw_only=True, tag="request_admitted"):
     """Limits and budget are reserved; predictions are None until the cost model has data."""
 
@@ -147,6 +153,7 @@ class EngineStateChanged(Event, frozen=True, kw_only=True, tag="engine_state_cha
 
 AnyEvent = (
     RequestReceived
+    | RequestRefused
     | RequestAdmitted
     | PolicyDecided
     | ContextAssembled

@@ -1,0 +1,10 @@
+"""Names shared by traces and metrics: the GenAI conventions' words for what Octant does."""
+
+PROVIDER = "octant"
+
+_OPERATIONS = {"chat_completions": "chat", "completions": "text_completion"}
+
+
+def operation_name(api: str) -> str:
+    """`gen_ai.operation.name` of an endpoint family; an unknown family keeps its own name."""
+    return _OPERATIONS.get(api, api)
