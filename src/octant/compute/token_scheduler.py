@@ -1,0 +1,355 @@
+"""Token scheduler: which tokens of which sequences the next step computes.
+
+    plan -> (the executor computes, the sampler chooses) -> commit
+
+Law: it decides and keeps books, nothing else; time is handed in, equal calls give equal decisions.
+A sequence waits without blocks or runs with all blocks its known tokens need, so only decoding asks
+for more. Running sequences decode first, one token each; prompts share what is left of the step.
+When blocks run out, the last in rank gives its own back and is recomputed later, mostly from cache.
+
+Why nothing starves and nothing livelocks: ranks never change (`compute.ranking`). Blocks are only
+ever taken from sequences further back, so the first of the running ones is never preempted, always
+gets its block (alone it fits the pool, `submit` sees to that) and always a token of the step, so
+it ends. Nobody is admitted past a waiting sequence that lacks space, so what ends makes room for
+the first of the waiting ones. By induction over a finite number of predecessors, everyone ends.
+"""
+
+from bisect import insort
+from collections import Counter
+from operator import attrgetter
+
+from octant.compute.ranking import may_displace, rank_of
+from octant.compute.schedule import (
+    Expired,
+    Planned,
+    Preempted,
+    Scheduled,
+    SchedulerCounts,
+    SchedulerEvent,
+    SchedulerSettings,
+    SequenceRequest,
+)
+from octant.compute.sequence_state import SequenceState
+from octant.context.kv.block_pool import BlockPool
+from octant.context.kv.block_table import Fit
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.ids import SequenceId
+from octant.core.stage import Stage
+from octant.core.step import SampledToken, StepPlan, StepResult
+from octant.core.units import NS_PER_S
+
+__all__ = [
+    "Expired",
+    "Planned",
+    "Preempted",
+    "Scheduled",
+    "SchedulerCounts",
+    "SchedulerEvent",
+    "SchedulerSettings",
+    "SequenceRequest",
+    "TokenScheduler",
+]
+
+_BY_RANK = attrgetter("rank")
+
+# The scheduler cannot tell when its queue drains; admission, which predicts it, refuses earlier.
+_RETRY_AFTER_NS = NS_PER_S
+
+
+class TokenScheduler:
+    """Owns every sequence between `submit` and its end, and the block pool."""
+
+    def __init__(self, settings: SchedulerSettings, pool: BlockPool, max_context: int) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._max_context = max_context
+        self._live: dict[SequenceId, SequenceState] = {}
+        self._running: list[SequenceState] = []  # by rank, first first
+        self._waiting: list[SequenceState] = []  # by rank, first first
+        self._leaving: list[SequenceState] = []  # cancelled while a step computes into their blocks
+        self._step: StepPlan | None = None
+        self._steps_planned = 0
+
+    def submit(self, request: SequenceRequest) -> None:
+        """Queues a sequence.
+
+        Raises Failed: INVALID_VALUE for nothing to compute, CONTEXT_LENGTH_EXCEEDED beyond the
+        model's context, CAPACITY_EXHAUSTED for what the whole pool could not hold, OVERLOADED when
+        the queue is full. Raises ValueError for a sequence id that is in use.
+        """
+        if request.sequence in self._live or any(
+            state.request.sequence == request.sequence for state in self._leaving
+        ):
+            raise ValueError(f"sequence {request.sequence} is already here")
+        self._refuse_what_cannot_run(request)
+        if request.leader not in self._live:
+            request = request._replace(leader=None)
+        state = SequenceState(request, rank_of(request, self._settings.ageing_ns), self._pool)
+        self._live[request.sequence] = state
+        insort(self._waiting, state, key=_BY_RANK)
+
+    def cancel(self, sequence: SequenceId) -> bool:
+        """Forgets a sequence; False when it is unknown. What it held is free for the next plan."""
+        state = self._live.pop(sequence, None)
+        if state is None:
+            return False
+        self._line_of(state).remove(state)
+        if self._step is None:
+            state.stop()
+        else:
+            self._leaving.append(state)
+        return True
+
+    def plan(self, now_ns: int) -> Planned:
+        """The next step; None when nothing is left to compute. Commit a step before the next."""
+        if self._step is not None:
+            raise ValueError(f"step {self._step.number} was planned but never committed")
+        events: list[SchedulerEvent] = []
+        self._expire(now_ns, events)
+        self._grow(events)
+        self._admit(events)
+        self._step = self._compose()
+        return Planned(self._step, tuple(events))
+
+    def commit(self, result: StepResult) -> None:
+        """Takes in what the planned step produced; frees what finished, failed or was cancelled.
+
+        Raises ValueError when the result is not one of the planned step.
+        """
+        step, self._step = self._step, None
+        if step is None or step.number != result.number:
+            raise ValueError(f"step {result.number} was never planned or is already committed")
+        for state in self._leaving:
+            state.stop()
+        self._leaving.clear()
+        for sequence in result.failed:
+            self._discard(sequence)
+        for piece in step.slices:
+            if piece.sequence in self._live:
+                self._live[piece.sequence].advance(len(piece.tokens))
+        for sampled in result.sampled:
+            self._extend(sampled)
+        for piece in step.slices:
+            if piece.sequence in self._live and not self._live[piece.sequence].pending:
+                raise ValueError(f"step {step.number} has no token for sequence {piece.sequence}")
+
+    def counts(self) -> SchedulerCounts:
+        """The present load."""
+        return SchedulerCounts(
+            running=len(self._running),
+            waiting=len(self._waiting),
+            waiting_tokens=sum(state.pending for state in self._waiting),
+            blocks_used=self._pool.live,
+            blocks_total=self._pool.block_count,
+        )
+
+    # Planning, in the order in which `plan` calls it.
+
+    def _expire(self, now_ns: int, events: list[SchedulerEvent]) -> None:
+        late = [s for s in self._live.values() if s.request.deadline_ns <= now_ns]
+        for state in late:
+            self._free(state)
+            events.append(Expired(state.request.sequence))
+
+    def _grow(self, events: list[SchedulerEvent]) -> None:
+        """A block for every decoding sequence at the end of its last one, first in rank first.
+
+        A sequence for which only those ahead of it could make room keeps its blocks and sits out.
+        """
+        for state in tuple(self._running):
+            if not state.runs or state.table.holds(len(state.tokens)):
+                continue
+            while not self._pool.available and self._running[-1] is not state:
+                self._preempt(self._running[-1], events)
+            if self._pool.available:
+                state.table.grow()
+
+    def _admit(self, events: list[SchedulerEvent]) -> None:
+        """Starts waiting sequences in rank order while this step has tokens left for them.
+
+        The first one that lacks space ends it: whoever is behind must not take what it waits for.
+        """
+        for state in tuple(self._waiting):
+            if self._tokens_left_for(state) < 1:
+                return
+            fit = self._startable(state)
+            if fit is None:
+                continue
+            victims = self._displaced_by(state, fit)
+            if victims is None:
+                return
+            for victim in victims:
+                self._preempt(victim, events)
+            self._start(state, fit, events)
+
+    def _compose(self) -> StepPlan | None:
+        """One token for each decoding sequence, the rest of the step in chunks of prompts."""
+        ready = [s for s in self._running if s.table.holds(len(s.tokens))]
+        chunks = [(s, 1) for s in ready if s.pending == 1]
+        chunks += self._prefill_chunks([s for s in ready if s.pending > 1], decoding=len(chunks))
+        if not chunks:
+            return None
+        size = self._pool.block_size
+        self._steps_planned += 1
+        return StepPlan(self._steps_planned, tuple(state.slice(n, size) for state, n in chunks))
+
+    # What planning needs to know.
+
+    def _tokens_left_for(self, newcomer: SequenceState) -> int:
+        """Tokens of this step that neither decoding nor prompts ahead of the newcomer claim."""
+        left = self._settings.max_batch_tokens
+        for state in self._running:
+            if state.pending == 1 or state.rank < newcomer.rank:
+                left -= min(state.pending, self._settings.max_prefill_chunk)
+        return left
+
+    def _startable(self, state: SequenceState) -> Fit | None:
+        """How a waiting sequence would fit; None when it is not its turn for a reason of its own.
+
+        Such a sequence does not hold up those behind it: it waits for its leader's prefill or for
+        the end of another long one, not for space.
+        """
+        leader = self._live.get(state.request.leader) if state.request.leader is not None else None
+        if leader is not None and not leader.generated:
+            return None
+        fit = state.table.fit(state.tokens)
+        if not self._is_long(len(state.tokens) - len(fit.shared) * self._pool.block_size):
+            return fit
+        filling = sum(s.pending > 1 and s.is_long for s in self._running)
+        return fit if filling < self._settings.max_long_prefills else None
+
+    def _is_long(self, pending: int) -> bool:
+        return pending > self._settings.long_prompt_tokens
+
+    def _displaced_by(self, newcomer: SequenceState, fit: Fit) -> list[SequenceState] | None:
+        """Whom a waiting sequence must displace to start, mostly nobody; None when it may not.
+
+        One block for each running sequence stays free, or the newcomer would be preempted as soon
+        as they grow.
+        """
+        victims: list[SequenceState] = []
+        kept = frozenset(fit.shared)
+        running, available = len(self._running), self._pool.available
+        while running >= self._settings.max_sequences or fit.needed + running > available:
+            if not running or not may_displace(newcomer.rank, self._running[running - 1].rank):
+                return None
+            running -= 1
+            victims.append(self._running[running])
+            available += self._running[running].table.exclusive_count(kept)
+        return victims
+
+    def _prefill_chunks(
+        self, filling: list[SequenceState], decoding: int
+    ) -> list[tuple[SequenceState, int]]:
+        """Shares in rank order, each capped; uncapped for the first when nobody else is held up."""
+        left = self._settings.max_batch_tokens - decoding
+        shares: list[int] = []
+        for state in filling:
+            shares.append(min(state.pending, self._settings.max_prefill_chunk, left))
+            left -= shares[-1]
+        if not decoding:
+            for index, state in enumerate(filling):
+                extra = min(state.pending - shares[index], left)
+                shares[index] += extra
+                left -= extra
+        return [(state, share) for state, share in zip(filling, shares, strict=True) if share]
+
+    # Changes of one sequence.
+
+    def _start(self, state: SequenceState, fit: Fit, events: list[SchedulerEvent]) -> None:
+        self._waiting.remove(state)
+        state.start(fit)
+        state.is_long = self._is_long(state.pending)
+        insort(self._running, state, key=_BY_RANK)
+        if not state.was_scheduled:
+            state.was_scheduled = True
+            events.append(Scheduled(state.request.sequence, cached_tokens=state.computed))
+
+    def _preempt(self, state: SequenceState, events: list[SchedulerEvent]) -> None:
+        self._running.remove(state)
+        events.append(Preempted(state.request.sequence, freed_blocks=state.stop()))
+        insort(self._waiting, state, key=_BY_RANK)
+
+    def _extend(self, sampled: SampledToken) -> None:
+        state = self._live.get(sampled.sequence)
+        if state is None:
+            return
+        if state.pending:
+            raise ValueError(f"sequence {sampled.sequence} was not asked for a token")
+        state.tokens.append(sampled.token)
+        if sampled.finished:
+            self._free(state)
+        elif state.generated >= state.request.max_tokens:
+            raise ValueError(f"sequence {sampled.sequence} goes on beyond its max_tokens")
+
+    def _discard(self, sequence: SequenceId) -> None:
+        """A sequence that failed; a retry must not find what may have made it fail."""
+        state = self._live.get(sequence)
+        if state is not None:
+            state.table.withdraw()
+            self._free(state)
+
+    def _free(self, state: SequenceState) -> None:
+        del self._live[state.request.sequence]
+        self._line_of(state).remove(state)
+        state.stop()
+
+    def _line_of(self, state: SequenceState) -> list[SequenceState]:
+        return self._running if state.runs else self._waiting
+
+    def _refuse_what_cannot_run(self, request: SequenceRequest) -> None:
+        total = len(request.prompt) + request.max_tokens
+        # The last token is sampled but never computed, so it needs no place in a block.
+        needed = self._pool.blocks_for(total - 1)
+        if not request.prompt or request.max_tokens < 1:
+            raise _refusal(
+                FailureKind.INVALID_VALUE,
+                "A sequence needs at least one prompt token and room for at least one new token.",
+            )
+        if total > self._max_context:
+            raise _refusal(
+                FailureKind.CONTEXT_LENGTH_EXCEEDED,
+                f"The prompt has {len(request.prompt)} tokens and {request.max_tokens} more were"
+                f" asked for, but the model's context holds {self._max_context}."
+                " Shorten the prompt or lower max_tokens.",
+            )
+        if needed > self._pool.block_count:
+            raise _refusal(
+                FailureKind.CAPACITY_EXHAUSTED,
+                f"The request needs {needed} KV blocks of {self._pool.block_size} tokens, but this"
+                f" engine has {self._pool.block_count} in all. Shorten the prompt, lower"
+                " max_tokens, or give the engine more KV memory.",
+            )
+        if len(self._waiting) >= self._settings.max_waiting:
+            raise _refusal(
+                FailureKind.OVERLOADED,
+                f"{len(self._waiting)} sequences already wait for this engine. Try again later.",
+                retry_after_ns=_RETRY_AFTER_NS,
+            )
+
+    def check_integrity(self) -> None:
+        """Raises AssertionError with the fact that is wrong. Holds between any two calls."""
+        self._pool.check_integrity()
+        listed = self._running + self._waiting
+        assert len(listed) == len(self._live), "a live sequence neither runs nor waits, or twice"
+        for line in (self._running, self._waiting):
+            assert line == sorted(line, key=_BY_RANK), "a line is out of rank order"
+        held = Counter(b for state in listed + self._leaving for b in state.table.blocks)
+        for block in range(self._pool.block_count):
+            assert held[block] == self._pool.references(block), (
+                f"block {block} has {self._pool.references(block)} references but {held[block]}"
+                " sequences hold it"
+            )
+        for state in listed:
+            name = state.request.sequence
+            assert self._live.get(name) is state, f"sequence {name} is listed but not live"
+            assert state.runs == (state in self._running), f"sequence {name} is in the wrong line"
+            assert state.pending > 0, f"sequence {name} has nothing left to compute"
+            assert state.runs or not state.computed, f"sequence {name} waits with computed tokens"
+            assert state.table.holds(state.computed), f"sequence {name} has tokens without a block"
+
+
+def _refusal(kind: FailureKind, message: str, retry_after_ns: int | None = None) -> Failed:
+    return Failed(
+        Failure(kind=kind, stage=Stage.QUEUE, message=message, retry_after_ns=retry_after_ns)
+    )
