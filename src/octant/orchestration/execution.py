@@ -21,7 +21,6 @@ from octant.core.stream import (
     Completed,
     Started,
     StreamItem,
-
 )
 from octant.core.work import ModelWork, PromptPackage, cache_salt
 from octant.orchestration.account import RunAccount
@@ -102,9 +101,7 @@ class Execution:
                 decision=decision,
             )
         )
-        return next(
-            deployed for deployed in task.model.routes if deployed.route == decision.chosen
-        )
+        return next(deployed for deployed in task.model.routes if deployed.route == decision.chosen)
 
     def _begin(
         self, task: Task, attempt: int, deployed: DeployedRoute, account: RunAccount
@@ -165,9 +162,7 @@ def _work(task: Task, attempt: int) -> ModelWork:
         cache_salt=cache_salt(envelope),
         input=envelope.input,
         prompt_tokens=task.package.tokens,
-        sampling=msgspec.structs.replace(
-            envelope.sampling, max_tokens=task.package.max_tokens
-        ),
+        sampling=msgspec.structs.replace(envelope.sampling, max_tokens=task.package.max_tokens),
         seed=task.seed,
         received_ns=envelope.received_ns,
         deadline_ns=envelope.deadline.at_ns,

@@ -16,19 +16,18 @@ from typing import NamedTuple
 
 from octant.admission.control import AdmissionControl, Admitted, Estimate, RateLimitStatus
 from octant.context.assembly import assemble
-from octant.core.content import TokenPrompt
 from octant.core.envelope import RequestEnvelope
 from octant.core.events import ContextAssembled, PolicyDecided, RequestAdmitted, RequestReceived
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.ids import ID_ENTROPY_BYTES
 from octant.core.stage import Stage
 from octant.core.stream import Broken, Completed, StreamItem, Terminal
-from octant.core.units import NanoUsd
 from octant.core.verdict import Decision, Verdict
 from octant.core.work import PromptPackage
-from octant.governance.policy import Policy, evaluate
+from octant.governance.policy import Policy, evaluate, refusal
 from octant.orchestration.account import RunAccount
 from octant.orchestration.answer import shape
+from octant.orchestration.estimate import estimate_of
 from octant.orchestration.execution import Execution
 from octant.orchestration.routes import RouteTable, ServedModel
 from octant.orchestration.settlement import Settler, month_of
@@ -37,9 +36,6 @@ from octant.ports.entropy import Entropy
 from octant.ports.sink import EventSink
 
 _log = logging.getLogger(__name__)
-
-# English text has about four bytes per token; money is reserved for the worst case, one.
-_BYTES_PER_TOKEN = 4
 
 
 class PathSettings(NamedTuple):
@@ -110,12 +106,15 @@ class RequestPath:
     ) -> AsyncGenerator[StreamItem, None]:
         self._receive(envelope)
         model = self._routes.model(envelope.model.name)
-        account.admitted = await self._admit(envelope, model)
+        estimate = estimate_of(envelope, model, self._settings.assumed_output_tokens)
+        account.admitted = await self._admit(envelope, estimate)
+        self._predict(envelope, estimate, model)
         account.verdict = self._screen(envelope)
         package = await self._assemble(envelope, model)
         execution = self._execution.run(envelope, model, package, account)
-        async with aclosing(execution) as items:
-            async for item in shape(items, envelope, model, package, self._call_id):
+        answer = shape(execution, envelope, model, package, self._call_id)
+        async with aclosing(execution), aclosing(answer):
+            async for item in answer:
                 yield item
 
     def rate_limits(self, envelope: RequestEnvelope) -> RateLimitStatus | None:
@@ -140,45 +139,27 @@ class RequestPath:
             )
         )
 
-    async def _admit(self, envelope: RequestEnvelope, model: ServedModel) -> Admitted:
+    async def _admit(self, envelope: RequestEnvelope, estimate: Estimate) -> Admitted:
         month = month_of(envelope.received_unix_ns)
         tenant = envelope.principal.tenant
         if not self._admission.has_account(tenant, month):
             spent = await self._settler.spent(tenant, month)
             self._admission.open_account(tenant, month, spent)
+        return self._admission.admit(envelope, estimate, month, self._clock.monotonic_ns())
+
+    def _predict(self, envelope: RequestEnvelope, estimate: Estimate, model: ServedModel) -> None:
+        """Refuses at once what cannot start in time on the least busy route."""
         now_ns = self._clock.monotonic_ns()
-        estimate = self._estimate(envelope, model)
-        load = min((route.load() for route in model.routes), key=lambda load: load.waiting)
-        admitted = self._admission.admit(envelope, estimate, load, month, now_ns)
+        load = min((route.load() for route in model.routes), key=lambda load: load.waiting_tokens)
+        prediction = self._admission.check_deadline(envelope, load, estimate.prompt_tokens, now_ns)
         self._events.emit(
             RequestAdmitted(
                 at_ns=now_ns,
                 request_id=envelope.request_id,
-                reserved_tokens=admitted.reserved_tokens,
-                predicted_queue_ns=admitted.predicted_queue_ns,
-                predicted_ttft_ns=admitted.predicted_ttft_ns,
+                reserved_tokens=estimate.tokens,
+                predicted_queue_ns=prediction.queue_ns if prediction else None,
+                predicted_ttft_ns=prediction.ttft_ns if prediction else None,
             )
-        )
-        return admitted
-
-    def _estimate(self, envelope: RequestEnvelope, model: ServedModel) -> Estimate:
-        sampling, given = envelope.sampling, envelope.input
-        most_input = len(given.tokens) if isinstance(given, TokenPrompt) else envelope.input_bytes
-        most_output = sampling.n * min(sampling.max_tokens or model.max_context, model.max_context)
-        price = max(
-            (deployed.route.price for deployed in model.routes),
-            key=lambda price: price.output_nano_usd,
-        )
-        likely = len(given.tokens) if isinstance(given, TokenPrompt) else (
-            most_input // _BYTES_PER_TOKEN + 1
-        )
-        return Estimate(
-            prompt_tokens=likely,
-            output_tokens=sampling.n * (sampling.max_tokens or self._settings.assumed_output_tokens),
-            cost_nano_usd=NanoUsd(
-                min(most_input, model.max_context) * price.input_nano_usd
-                + most_output * price.output_nano_usd
-            ),
         )
 
     def _screen(self, envelope: RequestEnvelope) -> Verdict:
@@ -192,14 +173,7 @@ class RequestPath:
             )
         )
         if verdict.decision is Decision.BLOCK:
-            raise Failed(
-                Failure(
-                    kind=FailureKind.POLICY_BLOCKED,
-                    stage=Stage.BOUNDARY,
-                    message=verdict.reason,
-                    detail={"rule": verdict.rule, "policy_version": verdict.policy_version},
-                )
-            )
+            raise Failed(refusal(verdict))
         return verdict
 
     async def _assemble(self, envelope: RequestEnvelope, model: ServedModel) -> PromptPackage:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from octant.admission.control import AdmissionControl
 from octant.core.audit import AuditRecord
-from octant.core.events import RequestSettled
+from octant.core.events import AnyEvent, RequestSettled
 from octant.core.failure import Failed, Failure
 from octant.core.ids import TenantId
 from octant.core.outcome import Outcome
@@ -19,6 +19,7 @@ from octant.core.stream import Broken, Completed, Terminal
 from octant.core.units import NS_PER_S, NanoUsd
 from octant.observability.recorder import EventRecorder
 from octant.orchestration.account import RunAccount, cost
+from octant.orchestration.observation import observation_of
 from octant.ports.clock import Clock
 from octant.ports.store import Settlement, Store
 
@@ -57,8 +58,12 @@ class Settler:
     async def _commit(self, account: RunAccount, terminal: Terminal) -> Terminal:
         now_ns = self._clock.monotonic_ns()
         outcome = _outcome(account, terminal, now_ns)
+        events = self._recorder.take(outcome.request_id)
+        observation = observation_of(outcome, events)
+        if observation is not None:
+            self._admission.observe(observation)
         try:
-            await self._store.settle(self._settlement(account, outcome, now_ns))
+            await self._store.settle(self._settlement(account, outcome, events))
             stored, passed_on = True, terminal
         except Failed as error:
             stored, passed_on = False, _unstored(terminal, error.failure)
@@ -74,15 +79,20 @@ class Settler:
         )
         return passed_on
 
-    def _settlement(self, account: RunAccount, outcome: Outcome, now_ns: int) -> Settlement:
+    def _settlement(
+        self, account: RunAccount, outcome: Outcome, events: tuple[AnyEvent, ...]
+    ) -> Settlement:
         ended = RequestSettled(
-            at_ns=now_ns, request_id=outcome.request_id, outcome=outcome, stored=True
+            at_ns=account.envelope.received_ns + outcome.duration_ns,
+            request_id=outcome.request_id,
+            outcome=outcome,
+            stored=True,
         )
         return Settlement(
             outcome=outcome,
             manifest=account.manifest,
             audit=(_audit(account, outcome, self._clock.unix_ns()),),
-            events=(*self._recorder.take(outcome.request_id), ended),
+            events=(*events, ended),
             month=month_of(account.envelope.received_unix_ns),
         )
 

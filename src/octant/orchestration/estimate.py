@@ -1,0 +1,34 @@
+"""Estimate: what a request may use, judged before its prompt is tokenised. Pure.
+
+Tokens are what is likely, because a rate limit is settled with actuals a moment later. Money is the
+most that can be owed, because a budget is never overspent (GW3, GW4).
+"""
+
+from octant.admission.control import Estimate
+from octant.core.content import TokenPrompt
+from octant.core.envelope import RequestEnvelope
+from octant.core.units import NanoUsd
+from octant.orchestration.routes import ServedModel
+
+# English text under the vocabularies of today; settled with the real count.
+_LIKELY_BYTES_PER_TOKEN = 4
+
+
+def estimate_of(
+    envelope: RequestEnvelope, model: ServedModel, assumed_output_tokens: int
+) -> Estimate:
+    """Likely tokens and the highest possible cost over all routes of the model."""
+    given, sampling = envelope.input, envelope.sampling
+    if isinstance(given, TokenPrompt):
+        likely_prompt = most_prompt = len(given.tokens)
+    else:
+        likely_prompt = envelope.input_bytes // _LIKELY_BYTES_PER_TOKEN + 1
+        most_prompt = model.max_context
+    likely_output = sampling.max_tokens or assumed_output_tokens
+    most_output = min(sampling.max_tokens or model.max_context, model.max_context)
+    cost = max(
+        most_prompt * deployed.route.price.input_nano_usd
+        + sampling.n * most_output * deployed.route.price.output_nano_usd
+        for deployed in model.routes
+    )
+    return Estimate(likely_prompt, sampling.n * likely_output, NanoUsd(cost))
