@@ -53,10 +53,10 @@ class SchedulerSettings(Record, frozen=True, kw_only=True):
             value = getattr(self, name)
             if name != "unknown" and value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
-        if self.max_sequences > self.max_batch_tokens:
+        if self.max_batch_tokens <= self.max_sequences:
             raise ValueError(
-                f"max_batch_tokens ({self.max_batch_tokens}) must be at least max_sequences"
-                f" ({self.max_sequences}): every running sequence needs a token in each step"
+                f"max_batch_tokens ({self.max_batch_tokens}) must exceed max_sequences"
+                f" ({self.max_sequences}): prompts get what decoding sequences leave of a step"
             )
 
 

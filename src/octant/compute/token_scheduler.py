@@ -19,6 +19,7 @@ from collections import Counter
 from operator import attrgetter
 
 from octant.compute.ranking import may_displace, rank_of
+from octant.compute.refusal import raise_if_full, raise_if_it_cannot_run
 from octant.compute.schedule import (
     Expired,
     Planned,
@@ -32,11 +33,8 @@ from octant.compute.schedule import (
 from octant.compute.sequence_state import SequenceState
 from octant.context.kv.block_pool import BlockPool
 from octant.context.kv.block_table import Fit
-from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.ids import SequenceId
-from octant.core.stage import Stage
 from octant.core.step import SampledToken, StepPlan, StepResult
-from octant.core.units import NS_PER_S
 
 __all__ = [
     "Expired",
@@ -52,9 +50,6 @@ __all__ = [
 
 _BY_RANK = attrgetter("rank")
 
-# The scheduler cannot tell when its queue drains; admission, which predicts it, refuses earlier.
-_RETRY_AFTER_NS = NS_PER_S
-
 
 class TokenScheduler:
     """Owns every sequence between `submit` and its end, and the block pool."""
@@ -66,7 +61,7 @@ class TokenScheduler:
         self._live: dict[SequenceId, SequenceState] = {}
         self._running: list[SequenceState] = []  # by rank, first first
         self._waiting: list[SequenceState] = []  # by rank, first first
-        self._leaving: list[SequenceState] = []  # cancelled while a step computes into their blocks
+        self._leaving: dict[SequenceId, SequenceState] = {}  # cancelled, but in the step under way
         self._step: StepPlan | None = None
         self._steps_planned = 0
 
@@ -77,11 +72,10 @@ class TokenScheduler:
         model's context, CAPACITY_EXHAUSTED for what the whole pool could not hold, OVERLOADED when
         the queue is full. Raises ValueError for a sequence id that is in use.
         """
-        if request.sequence in self._live or any(
-            state.request.sequence == request.sequence for state in self._leaving
-        ):
+        if request.sequence in self._live or request.sequence in self._leaving:
             raise ValueError(f"sequence {request.sequence} is already here")
-        self._refuse_what_cannot_run(request)
+        raise_if_it_cannot_run(request, self._pool, self._max_context)
+        raise_if_full(len(self._waiting), self._settings.max_waiting)
         if request.leader not in self._live:
             request = request._replace(leader=None)
         state = SequenceState(request, rank_of(request, self._settings.ageing_ns), self._pool)
@@ -97,7 +91,7 @@ class TokenScheduler:
         if self._step is None:
             state.stop()
         else:
-            self._leaving.append(state)
+            self._leaving[sequence] = state
         return True
 
     def plan(self, now_ns: int) -> Planned:
@@ -119,7 +113,7 @@ class TokenScheduler:
         step, self._step = self._step, None
         if step is None or step.number != result.number:
             raise ValueError(f"step {result.number} was never planned or is already committed")
-        for state in self._leaving:
+        for state in self._leaving.values():
             state.stop()
         self._leaving.clear()
         for sequence in result.failed:
@@ -297,36 +291,6 @@ class TokenScheduler:
     def _line_of(self, state: SequenceState) -> list[SequenceState]:
         return self._running if state.runs else self._waiting
 
-    def _refuse_what_cannot_run(self, request: SequenceRequest) -> None:
-        total = len(request.prompt) + request.max_tokens
-        # The last token is sampled but never computed, so it needs no place in a block.
-        needed = self._pool.blocks_for(total - 1)
-        if not request.prompt or request.max_tokens < 1:
-            raise _refusal(
-                FailureKind.INVALID_VALUE,
-                "A sequence needs at least one prompt token and room for at least one new token.",
-            )
-        if total > self._max_context:
-            raise _refusal(
-                FailureKind.CONTEXT_LENGTH_EXCEEDED,
-                f"The prompt has {len(request.prompt)} tokens and {request.max_tokens} more were"
-                f" asked for, but the model's context holds {self._max_context}."
-                " Shorten the prompt or lower max_tokens.",
-            )
-        if needed > self._pool.block_count:
-            raise _refusal(
-                FailureKind.CAPACITY_EXHAUSTED,
-                f"The request needs {needed} KV blocks of {self._pool.block_size} tokens, but this"
-                f" engine has {self._pool.block_count} in all. Shorten the prompt, lower"
-                " max_tokens, or give the engine more KV memory.",
-            )
-        if len(self._waiting) >= self._settings.max_waiting:
-            raise _refusal(
-                FailureKind.OVERLOADED,
-                f"{len(self._waiting)} sequences already wait for this engine. Try again later.",
-                retry_after_ns=_RETRY_AFTER_NS,
-            )
-
     def check_integrity(self) -> None:
         """Raises AssertionError with the fact that is wrong. Holds between any two calls."""
         self._pool.check_integrity()
@@ -334,7 +298,9 @@ class TokenScheduler:
         assert len(listed) == len(self._live), "a live sequence neither runs nor waits, or twice"
         for line in (self._running, self._waiting):
             assert line == sorted(line, key=_BY_RANK), "a line is out of rank order"
-        held = Counter(b for state in listed + self._leaving for b in state.table.blocks)
+        held = Counter(
+            b for state in [*listed, *self._leaving.values()] for b in state.table.blocks
+        )
         for block in range(self._pool.block_count):
             assert held[block] == self._pool.references(block), (
                 f"block {block} has {self._pool.references(block)} references but {held[block]}"
@@ -346,10 +312,4 @@ class TokenScheduler:
             assert state.runs == (state in self._running), f"sequence {name} is in the wrong line"
             assert state.pending > 0, f"sequence {name} has nothing left to compute"
             assert state.runs or not state.computed, f"sequence {name} waits with computed tokens"
-            assert state.table.holds(state.computed), f"sequence {name} has tokens without a block"
-
-
-def _refusal(kind: FailureKind, message: str, retry_after_ns: int | None = None) -> Failed:
-    return Failed(
-        Failure(kind=kind, stage=Stage.QUEUE, message=message, retry_after_ns=retry_after_ns)
-    )
+            state.table.check_integrity(state.computed)

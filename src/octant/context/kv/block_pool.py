@@ -62,6 +62,10 @@ class BlockPool:
         """Whether sharing the block takes it out of what is available."""
         return self._cache.is_idle(block)
 
+    def is_private(self, block: int) -> bool:
+        """Whether its one holder may write into the block."""
+        return self._references[block] == 1 and not self._cache.holds(block)
+
     def take(self, tenant: TenantId) -> int:
         """A private block for new content. Raises KeyError unless one is `available`."""
         block = self._empty.pop() if self._empty else self._cache.evict()

@@ -93,6 +93,12 @@ class BlockTable:
         self._published = 0
         return freed
 
+    def check_integrity(self, computed: int) -> None:
+        """Raises AssertionError unless the next token would be written into a private block."""
+        assert self.holds(computed), f"{computed} tokens are computed, {self.blocks} hold fewer"
+        for block in self.blocks[computed // self._pool.block_size :]:
+            assert self._pool.is_private(block), f"block {block} is to be written but is shared"
+
     def _digest(self, index: int, tokens: Sequence[int]) -> bytes:
         """Of full block `index`. Tokens only ever grow at the end, so digests are kept."""
         size = self._pool.block_size
