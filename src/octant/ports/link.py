@@ -7,16 +7,20 @@ from typing import Protocol
 
 
 class ServerLink(Protocol):
-    """The server's end: owns the address, outlives engine processes."""
+    """The server's end, one for each engine process: owns the address."""
 
     @property
     def address(self) -> str:
         """What the engine process connects to."""
         ...
 
-    async def send(self, payload: bytes) -> None: ...
+    def send(self, payload: bytes) -> bool:
+        """Hands over or refuses at once; False when the engine has too much to read already."""
+        ...
 
-    async def receive(self) -> bytes: ...
+    async def receive(self) -> bytes:
+        """The next message; waits for as long as there is none."""
+        ...
 
     def close(self) -> None: ...
 
@@ -24,7 +28,9 @@ class ServerLink(Protocol):
 class EngineLink(Protocol):
     """The engine's end, used from its one loop."""
 
-    def send(self, payload: bytes) -> None: ...
+    def send(self, payload: bytes) -> None:
+        """Waits while the server has too much to read already."""
+        ...
 
     def receive(self, timeout_ms: int) -> bytes | None:
         """The next message, or None when `timeout_ms` pass without one; 0 never waits."""

@@ -1,23 +1,32 @@
-"""Engine to server: what an engine process reports."""
+"""Engine to server: what an engine process reports.
+
+    Reached*, then Ready and Progress*; Leaving last, where the process still can
+"""
 
 import msgspec
 
 from octant.core.events import AnyEvent
 from octant.core.failure import Failure
 from octant.core.ids import RequestId
+from octant.core.route import DeploymentState
 from octant.core.stream import ChoiceFinished, TextDelta, Usage
 from octant.ports.executor import ExecutorFacts
+
+
+class Reached(msgspec.Struct, frozen=True, tag="reached"):
+    """The engine entered a state on its way to READY."""
+
+    state: DeploymentState
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
     """Loaded, warmed and probed; work may come."""
 
     facts: ExecutorFacts
-    artifact_digest: str
 
 
-class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """The engine could not load its model and is about to leave."""
+class Leaving(msgspec.Struct, frozen=True, tag="leaving"):
+    """The engine cannot load its model or cannot go on, and ends its process now."""
 
     failure: Failure
 
@@ -25,12 +34,13 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 class WorkOutput(msgspec.Struct, frozen=True, array_like=True):
     """What one step produced for one attempt, in order.
 
-    `usage` is set when every choice has finished; `failure` when the attempt failed instead.
+    `started` is set once, in the first output. `usage` is set in the last one: every choice has
+    finished, or `failure` says why not.
     """
 
     request_id: RequestId
     attempt: int
-    started: bool
+    started: bool = False
     deltas: tuple[TextDelta, ...] = ()
     finished: tuple[ChoiceFinished, ...] = ()
     usage: Usage | None = None
@@ -38,7 +48,7 @@ class WorkOutput(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
-    """The engine's pulse: sent after each step and at least every second while idle.
+    """The engine's pulse: sent after each step and at its pulse interval while idle.
 
     `step` grows with every executed step; a supervisor that sees work outstanding and no growth
     concludes that the engine hangs.
@@ -53,7 +63,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     events: tuple[AnyEvent, ...] = ()
 
 
-FromEngine = Ready | Refused | Progress
+FromEngine = Reached | Ready | Leaving | Progress
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(FromEngine)
