@@ -17,8 +17,18 @@ class Tokenizer(Protocol):
         """Number of token ids, added tokens included."""
         ...
 
+    @property
+    def special_texts(self) -> tuple[str, ...]:
+        """What `encode` turns into special (control) tokens where it is spelled out in text."""
+        ...
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """Tokens that the model expects before raw text, such as a beginning-of-text token."""
+        ...
+
     def encode(self, text: str) -> list[int]:
-        """Token ids; special tokens written out in `text` are recognised only as text says."""
+        """Token ids; special tokens spelled out in `text` are recognised, none are added."""
         ...
 
     def encode_untrusted(self, text: str) -> list[int]:
