@@ -37,7 +37,9 @@ class SchedulerSettings(Record, frozen=True, kw_only=True):
     prompts, which so never queue behind long ones."""
 
     long_prompt_tokens: int = 1_024
-    """More uncomputed tokens than this make a prompt long: about eight steps of prefill."""
+    """Prompts with more tokens than this, from the prefix cache or not, wait while
+    `max_long_prefills` others fill; those with more to compute count as filling. 1,024 tokens are
+    eight steps of prefill."""
 
     max_waiting: int = 512
     """Sequences queued for their first step: the last of 512 waits two minutes when 32 run for 8 s

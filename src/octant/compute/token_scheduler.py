@@ -163,18 +163,20 @@ class TokenScheduler:
 
         The first one that lacks space ends it: whoever is behind must not take what it waits for.
         """
+        filling = sum(s.is_long and s.pending > 1 for s in self._running)
         for state in tuple(self._waiting):
+            if self._waits_for_another(state, filling):
+                continue
             if self._tokens_left_for(state) < 1:
                 return
-            fit = self._startable(state)
-            if fit is None:
-                continue
+            fit = state.table.fit(state.tokens)
             victims = self._displaced_by(state, fit)
             if victims is None:
                 return
             for victim in victims:
                 self._preempt(victim, events)
             self._start(state, fit, events)
+            filling += state.is_long
 
     def _compose(self) -> StepPlan | None:
         """One token for each decoding sequence, the rest of the step in chunks of prompts."""
@@ -197,23 +199,17 @@ class TokenScheduler:
                 left -= min(state.pending, self._settings.max_prefill_chunk)
         return left
 
-    def _startable(self, state: SequenceState) -> Fit | None:
-        """How a waiting sequence would fit; None when it is not its turn for a reason of its own.
+    def _waits_for_another(self, state: SequenceState, long_ones_filling: int) -> bool:
+        """Whether it is not this sequence's turn, for a reason that holds up nobody behind it.
 
-        Such a sequence does not hold up those behind it: it waits for its leader's prefill or for
-        the end of another long one, not for space.
+        It waits for its leader's prefill, or for the end of other long ones; what of a long prompt
+        is cached is looked up only when it starts, or a long queue of them would slow each step.
         """
-        leader = self._live.get(state.request.leader) if state.request.leader is not None else None
-        if leader is not None and not leader.generated:
-            return None
-        fit = state.table.fit(state.tokens)
-        if not self._is_long(len(state.tokens) - len(fit.shared) * self._pool.block_size):
-            return fit
-        filling = sum(s.pending > 1 and s.is_long for s in self._running)
-        return fit if filling < self._settings.max_long_prefills else None
-
-    def _is_long(self, pending: int) -> bool:
-        return pending > self._settings.long_prompt_tokens
+        leader = state.request.leader
+        if leader is not None and leader in self._live and not self._live[leader].generated:
+            return True
+        is_long = len(state.tokens) > self._settings.long_prompt_tokens
+        return is_long and long_ones_filling >= self._settings.max_long_prefills
 
     def _displaced_by(self, newcomer: SequenceState, fit: Fit) -> list[SequenceState] | None:
         """Whom a waiting sequence must displace to start, mostly nobody; None when it may not.
@@ -253,7 +249,7 @@ class TokenScheduler:
     def _start(self, state: SequenceState, fit: Fit, events: list[SchedulerEvent]) -> None:
         self._waiting.remove(state)
         state.start(fit)
-        state.is_long = self._is_long(state.pending)
+        state.is_long = state.pending > self._settings.long_prompt_tokens
         insort(self._running, state, key=_BY_RANK)
         if not state.was_scheduled:
             state.was_scheduled = True
