@@ -76,7 +76,7 @@ async def test_last_words_outlive_the_sender(server: ZmqServerLink) -> None:
     assert await server.receive() == b"farewell"
 
 
-async def test_each_link_has_its_own_address_and_leaves_nothing(tmp_path: Path) -> None:
+def test_each_link_has_its_own_address_and_leaves_nothing(tmp_path: Path) -> None:
     links = [ZmqServerLink(tmp_path, BOUND) for _ in range(2)]
     assert len({link.address for link in links}) == 2
     for link in links:
@@ -85,7 +85,7 @@ async def test_each_link_has_its_own_address_and_leaves_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-async def test_only_this_user_can_reach_the_socket(server: ZmqServerLink) -> None:
+def test_only_this_user_can_reach_the_socket(server: ZmqServerLink) -> None:
     folder = Path(server.address.removeprefix("ipc://")).parent
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 

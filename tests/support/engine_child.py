@@ -20,7 +20,7 @@ from octant.serving.engine_host import LoadedModel
 from octant.serving.sequences import Vocabulary
 from tests.support.modelled_lm import EOS, ByteTokenizer, FaultyExecutor, ModelledExecutor
 
-STEP_S = 0.004
+STEP_S = 0.002
 _ROOT = str(Path(__file__).parents[2])
 
 

@@ -61,7 +61,6 @@ def host_engine(
 def _host(
     link: EngineLink, load: Callable[[], LoadedModel], clock: Clock, settings: HostSettings
 ) -> None:
-    _reach(link, DeploymentState.LOADING)
     executor, words = load()
     try:
         _reach(link, DeploymentState.WARMING)

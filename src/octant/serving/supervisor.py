@@ -137,8 +137,7 @@ class EngineSupervisor:
         self._launches += 1
         self._launched_ns = self._clock.monotonic_ns()
         self._watch = None
-        if not self._draining:
-            self._move(DeploymentState.LOADING, self._failure.message if self._failure else "")
+        self._reach(DeploymentState.LOADING)
         try:
             link = self._links()
         except Failed as error:
@@ -192,7 +191,7 @@ class EngineSupervisor:
                 case Progress():
                     self._take(message)
                 case Reached():
-                    self._move(message.state, "")
+                    self._reach(message.state)
                 case Ready():
                     self._become_ready(link, message)
                 case Leaving():
@@ -231,6 +230,11 @@ class EngineSupervisor:
         for event in progress.events:
             self._events.emit(event)
         self._client.take(progress)
+
+    def _reach(self, state: DeploymentState) -> None:
+        """On the way to READY, the reason is why the engine before this one ended."""
+        if not self._draining:
+            self._move(state, self._failure.message if self._failure else "")
 
     def _become_ready(self, link: ServerLink, message: Ready) -> None:
         now_ns = self._clock.monotonic_ns()
@@ -278,7 +282,7 @@ class EngineSupervisor:
 
     def _for_requests(self, failure: Failure) -> Failure:
         """What the requests of an ended engine are told; its own failure is not theirs."""
-        if self._draining:
+        if self._draining or failure.kind is FailureKind.DRAINING:
             return _stopped()
         if failure.kind in (FailureKind.ENGINE_LOST, FailureKind.ENGINE_STALLED):
             return failure
