@@ -1,0 +1,73 @@
+"""`octant`: the command line put together, and the one place where a command's failure ends.
+
+Law: a `Failed` that reaches `main` is printed once and becomes an exit code; any other exception is
+a defect of ours and keeps its traceback.
+"""
+
+import os
+import sys
+
+import typer
+
+from octant import __version__
+from octant.cli.chat import chat
+from octant.cli.config import config
+from octant.cli.doctor import doctor
+from octant.cli.keys import keys
+from octant.cli.models import models
+from octant.cli.output import JSON_FLAG, ExitCode, exit_code, print_failure
+from octant.cli.serve import serve
+from octant.cli.tenants import tenants
+from octant.cli.trace import trace
+from octant.core.failure import Failed
+
+app = typer.Typer(
+    name="octant",
+    help="Octant: a production AI runtime. `octant serve` starts it.",
+    epilog="Exit codes: 0 ok, 1 failed check, 2 usage, 3 unavailable. Every command takes --json.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+app.command()(serve)
+app.command()(chat)
+app.add_typer(models, name="models")
+app.add_typer(keys, name="keys")
+app.add_typer(tenants, name="tenants")
+app.add_typer(trace, name="trace")
+app.add_typer(config, name="config")
+app.command()(doctor)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"octant {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+    ),
+) -> None:
+    """Octant: a production AI runtime. `octant serve` starts it."""
+
+
+def main() -> None:
+    """Runs the command on the process's arguments and leaves with its exit code."""
+    try:
+        app()
+    except Failed as error:
+        print_failure(error.failure, as_json=JSON_FLAG in sys.argv)
+        sys.exit(exit_code(error.failure))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.UNAVAILABLE)
+    except BrokenPipeError:
+        # Whoever read our output has left; nothing is to be written to it at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""`octant serve`: start the server and say how to reach it."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+from rich.console import Group, RenderableType
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from octant.cli.options import ConfigOption, DataDirOption
+from octant.cli.output import JsonOption, console, print_json
+from octant.observability.printable import printable
+
+_FROM_CONFIGURATION = "from the configuration"
+
+
+class StartInfo(Protocol):
+    """What the server says of itself once it answers. `first_key` is there once, ever."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def config_path(self) -> Path | None: ...
+    @property
+    def data_dir(self) -> Path: ...
+    @property
+    def first_key(self) -> str | None: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="PATH|NAME",
+            help="Checkpoint directory or hub name. Default: the bundled model.",
+            show_default=_FROM_CONFIGURATION,
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="Listen on.", show_default=_FROM_CONFIGURATION),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            help="Listen on; 0 takes a free port.",
+            show_default=_FROM_CONFIGURATION,
+        ),
+    ] = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(
+            metavar="auto|bf16|int8|int4",
+            help="Precision in which a checkpoint is prepared.",
+            show_default=_FROM_CONFIGURATION,
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Start the server: OpenAI-compatible API, embedded engine, embedded store.
+
+    Prints the address, a curl command, a Python snippet and, at the first start, an API key.
+    Ctrl-C or SIGTERM lets running requests finish and stops.
+
+    Examples:
+
+      octant serve
+
+      octant serve --port 9000 --model ./Qwen3-0.6B --weights int8
+
+      octant serve --data-dir /srv/octant --config /etc/octant.toml --json
+    """
+    from octant.app import server
+    from octant.cli import server_file
+    from octant.cli.loading import load
+    from octant.cli.preparation_progress import PreparationProgress
+
+    loaded = load(
+        config,
+        data_dir,
+        {
+            "model.path": model,
+            "server.host": host,
+            "server.port": port,
+            "model.weights": weights,
+        },
+    )
+    with ExitStack() as while_running:
+
+        def started(info: StartInfo) -> None:
+            running = server_file.RunningServer(info.address, os.getpid(), info.model)
+            while_running.enter_context(server_file.announced(info.data_dir, running))
+            if as_json:
+                print_json(started_json(info))
+            else:
+                console().print(banner(info))
+
+        with PreparationProgress() as progress:
+            raise typer.Exit(server.run(loaded, started, progress.report))
+
+
+def started_json(info: StartInfo) -> dict[str, Any]:
+    """The line that programs wait for; `first_key` is null except at the first start."""
+    return {
+        "event": "started",
+        "address": info.address,
+        "model": info.model,
+        "config_path": str(info.config_path) if info.config_path else None,
+        "data_dir": str(info.data_dir),
+        "first_key": info.first_key,
+        "seconds": round(info.seconds, 3),
+    }
+
+
+def banner(info: StartInfo) -> RenderableType:
+    """What a person needs to send the first request, ready to paste."""
+    key = info.first_key or "$OCTANT_API_KEY"
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("address", Text(f"{info.address}/v1", style="bold green"))
+    facts.add_row("model", Text(printable(info.model), style="bold"))
+    facts.add_row("data", str(info.data_dir))
+    facts.add_row("configuration", str(info.config_path or "defaults (no file)"))
+    if info.first_key is None:
+        facts.add_row("API key", "as issued before; `octant keys create` makes another")
+    else:
+        facts.add_row("API key", Text.assemble((key, "bold yellow"), "  shown only now; keep it"))
+    return Group(
+        Text(f"Octant is ready ({info.seconds:.1f} s).", style="bold"),
+        facts,
+        Text("\nTry it from a shell:\n"),
+        _snippet(_curl(info, key), "bash"),
+        Text("\nor from Python (pip install openai):\n"),
+        _snippet(_python(info, key), "python"),
+        Text("\nCtrl-C stops the server. `octant chat` talks to it, `octant doctor` checks it."),
+    )
+
+
+def _snippet(code: str, language: str) -> Syntax:
+    return Syntax(code, language, theme="ansi_dark", background_color="default", word_wrap=True)
+
+
+def _curl(info: StartInfo, key: str) -> str:
+    body = f'{{"model": "{info.model}", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    quote = '"' if info.first_key is None else "'"
+    return (
+        f"curl {info.address}/v1/chat/completions \\\n"
+        f"  -H {quote}Authorization: Bearer {key}{quote} \\\n"
+        f"  -H 'Content-Type: application/json' \\\n"
+        f"  -d '{body}'"
+    )
+
+
+def _python(info: StartInfo, key: str) -> str:
+    given = f'"{key}"' if info.first_key else 'os.environ["OCTANT_API_KEY"]'
+    imports = "" if info.first_key else "import os\n"
+    return (
+        f"{imports}from openai import OpenAI\n\n"
+        f'client = OpenAI(base_url="{info.address}/v1", api_key={given})\n'
+        "stream = client.chat.completions.create(\n"
+        f'    model="{info.model}", stream=True,\n'
+        '    messages=[{"role": "user", "content": "Hello!"}],\n'
+        ")\n"
+        "for chunk in stream:\n"
+        '    print(chunk.choices[0].delta.content or "", end="", flush=True)'
+    )
