@@ -15,6 +15,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from octant.adapters.openvino.graph import (
+    CONFIG_FILE,
     DEVICE,
     WEIGHTS_FILE,
     compile_paged,
@@ -173,7 +174,7 @@ def _granted(compiled: ov.CompiledModel) -> dict[str, Any]:
 
 
 def _read_max_context(model_dir: Path) -> int:
-    path = model_dir / "config.json"
+    path = model_dir / CONFIG_FILE
     try:
         value = cast("dict[str, Any]", json.loads(path.read_bytes())).get("max_position_embeddings")
     except (OSError, ValueError) as error:

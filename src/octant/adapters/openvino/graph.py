@@ -23,6 +23,7 @@ from octant.core.stage import Stage
 
 MODEL_FILE = "openvino_model.xml"
 WEIGHTS_FILE = "openvino_model.bin"
+CONFIG_FILE = "config.json"
 DEVICE = "CPU"
 
 # Between the last MatMul and `logits` stand at most a conversion and a soft cap of three operators.
@@ -34,6 +35,7 @@ _PRECISIONS = {"i8": "int8", "u8": "int8", "i4": "int4", "u4": "int4"}
 class Weights(NamedTuple):
     """What the constants of a graph hold."""
 
+    elements: int
     size_bytes: int
     precision: str
 
@@ -101,7 +103,7 @@ def read_weights(model: ov.Model) -> Weights:
             elements[output.get_element_type().get_type_name()] += count
             size_bytes += count * output.get_element_type().bitwidth // 8
     kind = elements.most_common(1)[0][0]
-    return Weights(size_bytes, _PRECISIONS.get(kind, kind))
+    return Weights(elements.total(), size_bytes, _PRECISIONS.get(kind, kind))
 
 
 def _failure(kind: FailureKind, message: str, detail: dict[str, str]) -> Failure:
