@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -27,15 +28,20 @@ from tests.support.supervised import (
 )
 
 ENDLESS = {"ignore_eos": True, "max_tokens": 240}
+LONG = {"ignore_eos": True, "max_tokens": 60}
 
 
-async def ask_until_text(engine: Supervised, *names: str) -> list[asyncio.Task[list[StreamItem]]]:
-    """Starts endless requests; returns once each has sent text."""
+async def ask_until_text(
+    engine: Supervised, *names: str, **sampling: Any
+) -> list[asyncio.Task[list[StreamItem]]]:
+    """Starts long requests; returns once each has sent text."""
     speaking = [asyncio.Event() for _ in names]
 
     async def read(name: str, event: asyncio.Event) -> list[StreamItem]:
         items: list[StreamItem] = []
-        async with engine.client.generate(work(b"endless", name, **ENDLESS)) as stream:
+        async with engine.client.generate(
+            work(b"endless", name, **(sampling or ENDLESS))
+        ) as stream:
             async for item in stream:
                 items.append(item)
                 if isinstance(item, TextDelta):
@@ -117,7 +123,7 @@ async def test_an_idle_engine_that_hangs_is_found_too(tmp_path: Path) -> None:
 
 async def test_a_pause_shorter_than_the_limit_harms_nothing(tmp_path: Path) -> None:
     async with supervised(tmp_path) as engine:
-        (task,) = await ask_until_text(engine, "req_1")
+        (task,) = await ask_until_text(engine, "req_1", **LONG)
         os.kill(engine.pid, signal.SIGSTOP)
         await asyncio.sleep(0.3)
         os.kill(engine.pid, signal.SIGCONT)
@@ -166,9 +172,9 @@ async def test_a_cancelled_reader_frees_what_it_held(tmp_path: Path) -> None:
 
 async def test_a_reader_that_falls_behind_loses_its_request_only(tmp_path: Path) -> None:
     async with supervised(tmp_path, client=ClientSettings(max_buffered_tokens=16)) as engine:
-        async with engine.client.generate(work(b"endless", "req_slow", **ENDLESS)) as slow:
+        async with engine.client.generate(work(b"endless", "req_slow", **LONG)) as slow:
             # Meanwhile nobody reads the slow one.
-            quick = await engine.ask(work(b"endless", "req_quick", **ENDLESS))
+            quick = await engine.ask(work(b"endless", "req_quick", **LONG))
             items = [item async for item in slow]
         assert isinstance(quick[-1], Completed)
         check_order(items)
@@ -186,7 +192,7 @@ async def test_more_than_may_be_outstanding_is_refused(tmp_path: Path) -> None:
 
 async def test_the_same_attempt_twice_leaves_the_first_alone(tmp_path: Path) -> None:
     async with supervised(tmp_path) as engine:
-        (task,) = await ask_until_text(engine, "req_1")
+        (task,) = await ask_until_text(engine, "req_1", **LONG)
         again = await engine.ask(work(b"endless", "req_1", **ENDLESS))
         assert failure(again).kind is FailureKind.INTERNAL_ERROR
         assert isinstance((await task)[-1], Completed)
@@ -202,7 +208,7 @@ async def test_many_streams_at_once_are_all_right(tmp_path: Path) -> None:
 
 async def test_draining_lets_the_present_finish_and_takes_nothing_new(tmp_path: Path) -> None:
     async with supervised(tmp_path) as engine:
-        (task,) = await ask_until_text(engine, "req_1")
+        (task,) = await ask_until_text(engine, "req_1", **LONG)
         draining = asyncio.create_task(engine.supervisor.drain(30 * 10**9))
         await engine.states(DeploymentState.DRAINING)
         assert failure(await engine.ask(work(saying("x")))).kind is FailureKind.DRAINING

@@ -44,11 +44,11 @@ def run_engine(config: EngineConfig, load: Callable[[], LoadedModel]) -> int:
 def load_model(config: EngineConfig) -> LoadedModel:
     """Raises Failed when the model cannot be loaded from `config.model_dir`."""
     # Imported late, so that the server hears from this process before OpenVINO is loaded.
-    from octant.adapters.huggingface.tokenizer import open_tokenizer
+    from octant.adapters.huggingface.tokenizer import load_tokenizer
     from octant.adapters.openvino.executor import open_executor
 
     model_dir = Path(config.model_dir)
-    tokenizer = open_tokenizer(model_dir)
+    tokenizer = load_tokenizer(model_dir)
     executor = open_executor(model_dir, config.openvino, SystemClock())
     return LoadedModel(executor, Vocabulary(tokenizer, tokenizer.eos))
 

@@ -49,6 +49,8 @@ class RequestStream:
 
     def put(self, output: WorkOutput) -> None:
         """Takes on what a step produced. Ends the stream when the reader is too far behind."""
+        if self._ended:
+            return
         if output.started:
             self.started = True
             self._items.append(Started(self._route, self.id.attempt, self.prompt_tokens))
