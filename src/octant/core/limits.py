@@ -60,6 +60,7 @@ class DeadlineOrigin(StrEnum):
     """Whose limit became the deadline; the smallest wins."""
 
     HEADER = "x-octant-deadline-ms"
+    BODY = "octant.deadline_ms"
     CLIENT_TIMEOUT = "x-stainless-read-timeout"
     PROFILE = "profile"
 

@@ -1,0 +1,181 @@
+"""Chat completions: the body of `POST /v1/chat/completions` and what becomes of its fields."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+from octant.core.content import ChatInput, ImagePart
+from octant.core.envelope import Api
+from octant.core.failure import FailureKind
+from octant.gateway.dialects.chat_answers import ChatStream, WholeChat
+from octant.gateway.dialects.chat_messages import (
+    SentMessage,
+    SentTool,
+    message_of,
+    tool_choice_of,
+    tool_of,
+)
+from octant.gateway.dialects.dialect import Answering, Question, StreamAnswer, WholeAnswer
+from octant.gateway.dialects.sampling_fields import (
+    NOT_STORED,
+    SAMPLING_FIELDS,
+    Extras,
+    SamplingBody,
+    TokenCount,
+    TopLogprobs,
+    check_stream_options,
+    sampling_of,
+)
+from octant.gateway.failures import refuse
+from octant.gateway.fields import Table, ignored, refused, table, taken
+from octant.gateway.json_input import decode_body
+from octant.gateway.settings import GatewaySettings
+
+
+class ChatBody(SamplingBody, frozen=True, kw_only=True):
+    """The fields that have an effect."""
+
+    messages: Annotated[list[SentMessage], Meta(min_length=1)]
+    max_completion_tokens: TokenCount | None = None
+    logprobs: bool | None = None
+    top_logprobs: TopLogprobs | None = None
+    tools: list[SentTool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: dict[str, Any] | None = None
+
+
+FIELDS: Table = table(
+    taken(
+        "messages",
+        "At least one message with the role system, developer, user, assistant or tool.",
+    ),
+    *SAMPLING_FIELDS,
+    taken("max_completion_tokens", "1 to 2147483648; the present name of max_tokens."),
+    taken("logprobs", "true returns the log-probability of every token."),
+    taken("top_logprobs", "0 to 20, only with `logprobs`."),
+    taken("tools", "Functions that the model may propose to call, up to `max_tools` (128)."),
+    taken("tool_choice", "'auto' (default) or 'none'; calls are not enforced while decoding."),
+    taken("response_format", "Only {type: 'text'}; output is not enforced while decoding."),
+    ignored("metadata", "Labels of stored completions. " + NOT_STORED),
+    ignored("safety_identifier", "A hint for abuse monitoring at OpenAI."),
+    ignored("prompt_cache_key", "A routing hint; `octant.cache_salt` is what separates caches."),
+    ignored("prompt_cache_retention", "Prefixes are kept as long as memory lasts."),
+    ignored("prompt_cache_options", "Prefixes are cached without being asked."),
+    refused("store", NOT_STORED + " Send false or leave it out.", False),
+    refused(
+        "service_tier", "Use `octant.profile`, or send 'auto' or 'default'.", "auto", "default"
+    ),
+    refused("parallel_tool_calls", "Calls are not limited to one; send true.", True),
+    refused("modalities", "Only text is produced; send ['text'] or leave it out.", ["text"]),
+    refused("audio", "Only text is produced; leave it out."),
+    refused("prediction", "Predicted outputs are not used; leave it out."),
+    refused("reasoning_effort", "No served model has reasoning levels; leave it out.", "none"),
+    refused("verbosity", "No served model has verbosity levels; leave it out.", "medium"),
+    refused("web_search_options", "There is no web search; leave it out."),
+    refused("moderation", "There is no moderation model; leave it out."),
+    refused("functions", "Deprecated; use `tools`.", []),
+    refused("function_call", "Deprecated; use `tool_choice`."),
+)
+
+
+class ChatCompletions:
+    """The dialect of chat completions."""
+
+    api = Api.CHAT_COMPLETIONS
+    fields = FIELDS
+
+    def read(self, body: bytes, settings: GatewaySettings) -> Question:
+        """Raises Failed with the field, its bound and the fix."""
+        chat = decode_body(body, ChatBody, self.fields, settings.max_nesting)
+        check_stream_options(chat)
+        _check_response_format(chat.response_format)
+        _check_counts(chat, settings)
+        sampling = sampling_of(chat, _max_tokens(chat), _top_logprobs(chat), settings)
+        asked = _input(chat)
+        sees = any(isinstance(part, ImagePart) for said in asked.messages for part in said.parts)
+        extras = chat.octant or Extras()
+        return Question(
+            input=asked,
+            sampling=sampling,
+            model=chat.model,
+            capabilities=("vision",) if sees else (),
+            stream=bool(chat.stream),
+            include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
+            profile=extras.profile,
+            deadline_ms=extras.deadline_ms,
+            cache_salt=extras.cache_salt,
+            budget_tokens=extras.budget_tokens,
+        )
+
+    def whole(self, answering: Answering) -> WholeAnswer:
+        """Collects the `chat.completion` object."""
+        return WholeChat(answering)
+
+    def stream(self, answering: Answering) -> StreamAnswer:
+        """Writes `chat.completion.chunk` events."""
+        return ChatStream(answering)
+
+
+def _input(chat: ChatBody) -> ChatInput:
+    return ChatInput(
+        messages=tuple(message_of(sent, index) for index, sent in enumerate(chat.messages)),
+        tools=tuple(tool_of(sent, index) for index, sent in enumerate(chat.tools or ())),
+        tool_choice=tool_choice_of(chat.tool_choice),
+    )
+
+
+def _check_counts(chat: ChatBody, settings: GatewaySettings) -> None:
+    counts = (
+        ("messages", len(chat.messages), settings.max_messages),
+        ("tools", len(chat.tools or ()), settings.max_tools),
+    )
+    for name, count, limit in counts:
+        if count > limit:
+            refuse(
+                FailureKind.INVALID_VALUE,
+                f"Invalid value for '{name}': {count} entries, at most {limit} are allowed. "
+                "Send fewer.",
+                name,
+            )
+
+
+def _check_response_format(response_format: dict[str, Any] | None) -> None:
+    if response_format is None:
+        return
+    match response_format.get("type"):
+        case "text":
+            return
+        case "json_object" | "json_schema" as named:
+            refuse(
+                FailureKind.UNSUPPORTED_PARAMETER,
+                f"response_format '{named}' is not supported: output is not enforced while "
+                "decoding. Ask for JSON in the prompt and validate it.",
+                "response_format",
+            )
+        case _:
+            refuse(
+                FailureKind.INVALID_VALUE,
+                "Invalid value for 'response_format.type'. The supported value is 'text'.",
+                "response_format.type",
+            )
+
+
+def _max_tokens(chat: ChatBody) -> int | None:
+    if chat.max_tokens is not None and chat.max_completion_tokens is not None:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported. "
+            "Leave out 'max_tokens'.",
+            "max_tokens",
+        )
+    return chat.max_completion_tokens if chat.max_tokens is None else chat.max_tokens
+
+
+def _top_logprobs(chat: ChatBody) -> int | None:
+    if chat.top_logprobs is not None and not chat.logprobs:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            "The 'top_logprobs' parameter is only allowed when 'logprobs' is true.",
+            "top_logprobs",
+        )
+    return chat.top_logprobs or 0 if chat.logprobs else None

@@ -1,0 +1,134 @@
+"""Completions: the body of `POST /v1/completions`, the older API that continues raw text."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from octant.core.content import TextPrompt, TokenPrompt
+from octant.core.envelope import Api
+from octant.core.failure import FailureKind
+from octant.gateway.dialects.completion_answers import CompletionStream, WholeCompletion
+from octant.gateway.dialects.dialect import Answering, Question, StreamAnswer, WholeAnswer
+from octant.gateway.dialects.sampling_fields import (
+    SAMPLING_FIELDS,
+    Extras,
+    SamplingBody,
+    TokenId,
+    TopLogprobs,
+    check_stream_options,
+    sampling_of,
+)
+from octant.gateway.failures import refuse
+from octant.gateway.fields import Table, refused, table, taken
+from octant.gateway.json_input import decode_body
+from octant.gateway.settings import GatewaySettings
+
+DEFAULT_MAX_TOKENS = 16
+Prompt = str | Annotated[list[str | TokenId | list[TokenId]], Meta(min_length=1)]
+
+
+class CompletionBody(SamplingBody, frozen=True, kw_only=True):
+    """The fields that have an effect."""
+
+    prompt: Prompt
+    echo: bool | None = None
+    logprobs: TopLogprobs | None = None
+    best_of: Annotated[int, Meta(ge=1)] | None = None
+
+
+FIELDS: Table = table(
+    taken("prompt", "One text or one array of token ids; a list holding one of them is taken too."),
+    *SAMPLING_FIELDS,
+    taken("echo", "true puts the prompt before the answer; not together with `logprobs`."),
+    taken("logprobs", "0 to 20: that many most likely tokens at each position."),
+    taken("best_of", "Only equal to `n`."),
+    refused("suffix", "Text cannot be inserted before a suffix; leave it out.", ""),
+)
+
+
+class Completions:
+    """The dialect of completions."""
+
+    api = Api.COMPLETIONS
+    fields = FIELDS
+
+    def read(self, body: bytes, settings: GatewaySettings) -> Question:
+        """Raises Failed with the field, its bound and the fix."""
+        asked = decode_body(body, CompletionBody, self.fields, settings.max_nesting)
+        check_stream_options(asked)
+        _check_combinations(asked)
+        # OpenAI's default; the context window would surprise callers of this API.
+        max_tokens = DEFAULT_MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
+        extras = asked.octant or Extras()
+        return Question(
+            input=_prompt(asked.prompt, bool(asked.echo)),
+            sampling=sampling_of(asked, max_tokens, asked.logprobs, settings),
+            model=asked.model,
+            stream=bool(asked.stream),
+            include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
+            profile=extras.profile,
+            deadline_ms=extras.deadline_ms,
+            cache_salt=extras.cache_salt,
+            budget_tokens=extras.budget_tokens,
+        )
+
+    def whole(self, answering: Answering) -> WholeAnswer:
+        """Collects the `text_completion` object."""
+        return WholeCompletion(answering)
+
+    def stream(self, answering: Answering) -> StreamAnswer:
+        """Writes `text_completion` events."""
+        return CompletionStream(answering)
+
+
+def _prompt(prompt: Prompt, echo: bool) -> TextPrompt | TokenPrompt:
+    only = _only(prompt)
+    if not only:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            "'prompt' is empty. Send at least one character or token id.",
+            "prompt",
+        )
+    if isinstance(only, str):
+        return TextPrompt(text=only, echo=echo)
+    return TokenPrompt(tokens=tuple(only), echo=echo)
+
+
+def _only(prompt: Prompt) -> str | list[int]:
+    """The one text or token array that `prompt` is or holds."""
+    if isinstance(prompt, str):
+        return prompt
+    tokens = [entry for entry in prompt if isinstance(entry, int)]
+    if len(tokens) == len(prompt):
+        return tokens
+    first = prompt[0]
+    if tokens or isinstance(first, int):
+        refuse(
+            FailureKind.INVALID_TYPE,
+            "'prompt' mixes token ids with other values. Send one text or one array of token ids.",
+            "prompt",
+        )
+    if len(prompt) > 1:
+        refuse(
+            FailureKind.UNSUPPORTED_PARAMETER,
+            f"'prompt' holds {len(prompt)} prompts; one is taken. Send one request for each.",
+            "prompt",
+        )
+    return first
+
+
+def _check_combinations(asked: CompletionBody) -> None:
+    if asked.echo and asked.logprobs is not None:
+        refuse(
+            FailureKind.UNSUPPORTED_PARAMETER,
+            "'echo' together with 'logprobs' is not supported: prompts are not scored. "
+            "Leave one of them out.",
+            "echo",
+        )
+    if asked.best_of is not None and asked.best_of != (asked.n or 1):
+        refuse(
+            FailureKind.UNSUPPORTED_PARAMETER,
+            f"'best_of' is {asked.best_of} and 'n' is {asked.n or 1}; only equal values are "
+            "supported. Leave out 'best_of'.",
+            "best_of",
+        )

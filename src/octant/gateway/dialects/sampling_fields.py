@@ -1,0 +1,191 @@
+"""The sampling fields that chat completions and completions share, and their way into `Sampling`.
+
+Law: types and fixed bounds stand in the annotations; a bound that is a setting is checked here.
+"""
+
+from typing import Annotated, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from octant.core.failure import FailureKind
+from octant.core.limits import Profile
+from octant.core.sampling import MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Sampling
+from octant.gateway.failures import refuse
+from octant.gateway.fields import Field, ignored, taken
+from octant.gateway.settings import GatewaySettings
+
+T = TypeVar("T")
+
+MAX_TOKENS = 1 << 31
+MAX_TOKEN_ID = (1 << 31) - 1
+MAX_STOP_LENGTH = 1_024
+MAX_LOGIT_BIASES = 1_024
+MAX_STOP_TOKEN_IDS = 128
+# The smallest nucleus still holds the most likely token; OpenAI takes 0, samplers divide by it.
+_SMALLEST_TOP_P = 1e-9
+
+TokenCount = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
+TokenId = Annotated[int, Meta(ge=0, le=MAX_TOKEN_ID)]
+TopLogprobs = Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)]
+StopString = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_LENGTH)]
+ModelName = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class StreamOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`stream_options`."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Extras(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """`octant`: what OpenAI's API has no field for."""
+
+    profile: Profile | None = None
+    deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
+    cache_salt: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
+    budget_tokens: TokenCount | None = None
+
+
+class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a body that chooses tokens; null means the default everywhere."""
+
+    model: ModelName
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: TokenCount | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)] | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=MAX_TOKEN_ID)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    seed: Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)] | None = None
+    n: Annotated[int, Meta(ge=1)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=MAX_STOP_STRINGS)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=MAX_STOP_TOKEN_IDS)] | None = None
+    ignore_eos: bool | None = None
+    logit_bias: (
+        Annotated[
+            dict[str, Annotated[float, Meta(ge=-100, le=100)]], Meta(max_length=MAX_LOGIT_BIASES)
+        ]
+        | None
+    ) = None
+    octant: Extras | None = None
+
+
+SAMPLING_FIELDS: tuple[Field, ...] = (
+    taken("model", "The public name of a served model; GET /v1/models lists them."),
+    taken("stream", "true answers with server-sent events."),
+    taken(
+        "stream_options",
+        "Only with `stream`; {include_usage: boolean}. `include_obfuscation` is accepted and "
+        "adds nothing.",
+    ),
+    taken("max_tokens", "1 to 2147483648; without it, up to the context window."),
+    taken("min_tokens", "0 to max_tokens; no end before that many tokens."),
+    taken("temperature", "0 to 2, default 1; 0 always takes the most likely token."),
+    taken("top_p", "0 to 1, default 1."),
+    taken("top_k", "-1 or 0 (off), or 1 and more, default off."),
+    taken("min_p", "0 to 1, default 0 (off)."),
+    taken("presence_penalty", "-2 to 2, default 0."),
+    taken("frequency_penalty", "-2 to 2, default 0."),
+    taken("repetition_penalty", "Above 0, at most 10, default 1 (off)."),
+    taken("seed", "A 64-bit integer; the same seed and prompt sample the same tokens."),
+    taken("n", "1 to the server's `max_choices` (16), default 1."),
+    taken(
+        "stop", f"A string or up to {MAX_STOP_STRINGS}, each of 1 to {MAX_STOP_LENGTH} characters."
+    ),
+    taken("stop_token_ids", f"Up to {MAX_STOP_TOKEN_IDS} token ids that end a choice."),
+    taken("ignore_eos", "true generates past the end-of-sequence token, for measurements."),
+    taken("logit_bias", f"Up to {MAX_LOGIT_BIASES} token ids, as strings, to -100 .. 100."),
+    taken(
+        "octant",
+        "{profile, deadline_ms, cache_salt, budget_tokens}: workload profile, milliseconds to "
+        "completion, a separator of prefix caches, and the most tokens the request may use.",
+    ),
+    ignored("user", "A hint for abuse monitoring at OpenAI; the key says who calls."),
+)
+
+NOT_STORED = "Octant stores no completions."
+
+
+def check_stream_options(body: SamplingBody) -> None:
+    """Raises Failed(INVALID_VALUE) for `stream_options` without `stream`."""
+    if body.stream_options is not None and not body.stream:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            "The 'stream_options' parameter is only allowed when 'stream' is true.",
+            "stream_options",
+        )
+
+
+def sampling_of(
+    body: SamplingBody, max_tokens: int | None, top_logprobs: int | None, settings: GatewaySettings
+) -> Sampling:
+    """The sampling that `body` asks for. Raises Failed(INVALID_VALUE)."""
+    _check_choices(body.n or 1, settings.max_choices)
+    _check_minimum(body.min_tokens or 0, max_tokens)
+    return Sampling(
+        max_tokens=max_tokens,
+        min_tokens=body.min_tokens or 0,
+        temperature=_or(body.temperature, 1.0),
+        top_k=max(_or(body.top_k, 0), 0),
+        top_p=max(_or(body.top_p, 1.0), _SMALLEST_TOP_P),
+        min_p=_or(body.min_p, 0.0),
+        presence_penalty=_or(body.presence_penalty, 0.0),
+        frequency_penalty=_or(body.frequency_penalty, 0.0),
+        repetition_penalty=_or(body.repetition_penalty, 1.0),
+        seed=body.seed,
+        n=body.n or 1,
+        top_logprobs=top_logprobs,
+        stop=_stops(body.stop),
+        stop_token_ids=tuple(body.stop_token_ids or ()),
+        ignore_eos=bool(body.ignore_eos),
+        logit_bias=_biases(body.logit_bias or {}),
+    )
+
+
+def _or(value: T | None, default: T) -> T:
+    return default if value is None else value
+
+
+def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
+    if stop is None:
+        return ()
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _biases(biases: dict[str, float]) -> dict[int, float]:
+    checked: dict[int, float] = {}
+    for token, bias in biases.items():
+        if not (token.isascii() and token.isdigit() and len(token) <= 10):
+            refuse(
+                FailureKind.INVALID_VALUE,
+                f"Invalid key in 'logit_bias': '{token[:20]}'. Keys are token ids as strings.",
+                "logit_bias",
+            )
+        checked[int(token)] = bias
+    return checked
+
+
+def _check_choices(n: int, limit: int) -> None:
+    if n > limit:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            f"Invalid value for 'n': {n} choices, at most {limit} are allowed. "
+            "Send several requests.",
+            "n",
+        )
+
+
+def _check_minimum(min_tokens: int, max_tokens: int | None) -> None:
+    if max_tokens is not None and min_tokens > max_tokens:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            f"'min_tokens' is {min_tokens}, above 'max_tokens' {max_tokens}. Lower it.",
+            "min_tokens",
+        )

@@ -1,0 +1,197 @@
+"""Exchange: one request's items to one caller, whole or streamed, until either side ends it.
+
+    path.run(envelope) -> answer -> reply        beside it: has the caller left, is it reading?
+
+Law: whatever ends an exchange (answer, failure, disconnect, slow reader, overdue) the path's
+generator is closed before the exchange returns. Status 200 is sent with the first bytes, so a
+failure before them is an ordinary error; after them a failure is one error event without `[DONE]`.
+A slow reader holds back the generator: nothing is buffered here beyond one item.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import aclosing
+from typing import Any, Never
+
+from starlette.types import Receive
+
+from octant.core.envelope import RequestEnvelope
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.stage import Stage
+from octant.core.stream import Broken, Completed, Started, StreamItem, Usage
+from octant.core.units import NS_PER_MS, s_from_ns
+from octant.gateway.body import ClientGone
+from octant.gateway.dialects.dialect import StreamAnswer, WholeAnswer, encode_json
+from octant.gateway.failures import error_object
+from octant.gateway.reply import Reply
+from octant.gateway.services import GatewayServices
+from octant.gateway.sse import KEEP_ALIVE, event
+
+_TICKS_PER_LIMIT = 4
+
+
+class SlowReader(Exception):
+    """The caller holds the connection open and does not read."""
+
+
+class Exchange:
+    """What both kinds of answer need; one per request."""
+
+    def __init__(self, services: GatewayServices, envelope: RequestEnvelope) -> None:
+        self._clock = services.clock
+        self._settings = services.settings
+        self._items: AsyncGenerator[StreamItem, None] = services.path.run(envelope)
+        grace_ns = services.settings.overdue_grace_ms * NS_PER_MS
+        self._overdue_ns = envelope.deadline.at_ns + grace_ns
+
+    async def whole(self, receive: Receive, answer: WholeAnswer) -> bytes:
+        """The body of the answer. Raises Failed and ClientGone."""
+        return await _first_of(self._collect(answer), _left(receive), self._overdue())
+
+    async def _collect(self, answer: WholeAnswer) -> bytes:
+        async with aclosing(self._items) as items:
+            async for item in items:
+                if isinstance(item, Broken):
+                    raise Failed(item.failure)
+                if isinstance(item, Completed):
+                    return answer.body(item.usage)
+                answer.add(item)
+        raise Failed(_NO_END)
+
+    async def _overdue(self) -> Never:
+        """The path ends requests at their deadline; this ends one that outlived it."""
+        await self._clock.sleep(max(0, self._overdue_ns - self._clock.monotonic_ns()))
+        raise Failed(_OVERDUE)
+
+
+class StreamExchange(Exchange):
+    """An answer as events."""
+
+    def __init__(
+        self,
+        services: GatewayServices,
+        envelope: RequestEnvelope,
+        reply: Reply,
+        keep_alive_ns: int,
+    ) -> None:
+        super().__init__(services, envelope)
+        self._reply = reply
+        self._keep_alive_ns = keep_alive_ns
+        self._slow_ns = self._settings.slow_reader_timeout_ms * NS_PER_MS
+        self._idle_ns = self._settings.idle_timeout_ms * NS_PER_MS
+        self._turn = asyncio.Lock()
+        self._taken_on = False
+        self._usage = Usage()
+        self._item_ns = self._write_ns = self._clock.monotonic_ns()
+
+    async def run(self, receive: Receive, answer: StreamAnswer) -> None:
+        """Sends the stream. Raises Failed before the first byte, ClientGone and SlowReader."""
+        try:
+            await _first_of(self._pump(answer), _left(receive), self._tend())
+        except Failed as error:
+            if not self._reply.started:
+                raise
+            await self._bounded(self._write(_error_event(error.failure, self._usage)))
+        await self._bounded(self._reply.end_stream())
+
+    async def _pump(self, answer: StreamAnswer) -> None:
+        async with aclosing(self._items) as items:
+            async for item in items:
+                self._item_ns = self._clock.monotonic_ns()
+                if isinstance(item, Broken):
+                    self._usage = item.usage
+                    raise Failed(item.failure)
+                if isinstance(item, Completed):
+                    await self._write(answer.end(item.usage))
+                    return
+                self._taken_on = self._taken_on or isinstance(item, Started)
+                data = answer.events(item)
+                if data:
+                    await self._write(data)
+        raise Failed(_NO_END)
+
+    async def _write(self, data: bytes) -> None:
+        async with self._turn:
+            self._write_ns = self._clock.monotonic_ns()
+            if not self._reply.started:
+                await self._reply.start_stream()
+            await self._reply.chunk(data)
+
+    async def _tend(self) -> Never:
+        """Keeps a quiet stream alive and ends one that nobody reads or nothing comes on."""
+        tick_ns = min(self._keep_alive_ns, self._slow_ns, self._idle_ns) // _TICKS_PER_LIMIT
+        while True:
+            await self._clock.sleep(max(tick_ns, NS_PER_MS))
+            now_ns = self._clock.monotonic_ns()
+            if now_ns >= self._overdue_ns:
+                raise Failed(_OVERDUE)
+            if self._turn.locked():
+                if now_ns - self._write_ns >= self._slow_ns:
+                    raise SlowReader
+            elif self._taken_on:
+                await self._tend_quiet(now_ns)
+
+    async def _tend_quiet(self, now_ns: int) -> None:
+        # Until the engine has taken the request on, its status is still open: no byte is sent.
+        if now_ns - self._item_ns >= self._idle_ns:
+            raise Failed(_idle(self._settings.idle_timeout_ms))
+        if now_ns - self._write_ns >= self._keep_alive_ns:
+            await self._bounded(self._write(KEEP_ALIVE))
+
+    async def _bounded(self, write: Coroutine[Any, Any, None]) -> None:
+        """A write that `_tend` cannot watch. Raises SlowReader."""
+        try:
+            async with asyncio.timeout(s_from_ns(self._slow_ns)):
+                await write
+        except TimeoutError:
+            raise SlowReader from None
+
+
+async def _first_of(work: Coroutine[Any, Any, Any], *guards: Coroutine[Any, Any, Never]) -> Any:
+    """The result of `work`, or the exception of the guard that ends it; all have ended then."""
+    working = asyncio.create_task(work)
+    watching = [asyncio.create_task(guard) for guard in guards]
+    try:
+        await asyncio.wait([working, *watching], return_when=asyncio.FIRST_COMPLETED)
+        # A finished answer is worth more than the reason to stop that came with it.
+        ended = working if working.done() else next(task for task in watching if task.done())
+        return ended.result()
+    finally:
+        tasks = [working, *watching]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _left(receive: Receive) -> Never:
+    """Raises ClientGone when the caller closes the connection."""
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+
+
+def _error_event(failure: Failure, usage: Usage) -> bytes:
+    """The last event of a stream that failed; what came before it is a partial answer."""
+    partial = {"partial": True, "completion_tokens": usage.completion_tokens}
+    return event(encode_json({"error": error_object(failure), "octant": partial}))
+
+
+def _idle(limit_ms: int) -> Failure:
+    return Failure(
+        kind=FailureKind.ENGINE_STALLED,
+        stage=Stage.RESPONSE,
+        message=f"Nothing was generated for {limit_ms} ms. The answer is partial; try again.",
+    )
+
+
+_OVERDUE = Failure(
+    kind=FailureKind.DEADLINE_EXCEEDED,
+    stage=Stage.RESPONSE,
+    message="The request outlived its deadline and was stopped. Allow more time or ask for less.",
+)
+_NO_END = Failure(
+    kind=FailureKind.STREAM_TRUNCATED,
+    stage=Stage.RESPONSE,
+    message="The answer ended without saying whether it is complete; treat it as partial.",
+)

@@ -1,0 +1,126 @@
+"""HTTP protocol: uvicorn's, with the bounds it lacks on heads of requests and on refused bodies.
+
+Law: a connection that has not sent a complete head in time is closed, a head never grows past its
+bound, and bytes that arrive after a refusal are counted. What is not HTTP at all is answered in the
+same JSON shape as every other error. Give the class to uvicorn as `http=`.
+"""
+
+import asyncio
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from octant.core.failure import Failure, FailureKind
+from octant.core.stage import Stage
+from octant.gateway.failures import error_body, error_headers
+from octant.gateway.settings import GatewaySettings
+
+
+class HeadTooLarge(Exception):
+    """Stops the parser; the refusal has been sent."""
+
+
+class BoundedHttp(HttpToolsProtocol):
+    """One connection. Subclasses made by `bounded_http` carry the settings."""
+
+    bounds = GatewaySettings()
+
+    _head_bytes = 0
+    _discarded_bytes = 0
+    _reading_body = False
+    _head_timer: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Arms the timer with the first byte of a head, whatever that byte is."""
+        if self._head_timer is None and not self._reading_body:
+            seconds = self.bounds.header_read_timeout_ms / 1000
+            self._head_timer = self.loop.call_later(seconds, self._head_is_late)
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._head_bytes = self._discarded_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Counts the target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Counts a header."""
+        self._count(len(name) + len(value) + len(b": \r\n"))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head has arrived in time."""
+        self._disarm()
+        self._reading_body = True
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Counts what arrives after the answer; the rest of a refused body is not read forever."""
+        if self.cycle.response_complete:
+            self._discarded_bytes += len(body)
+            if self._discarded_bytes > self.bounds.max_body_bytes:
+                self.transport.close()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The next byte belongs to another head."""
+        self._reading_body = False
+        super().on_message_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is timed any more."""
+        self._disarm()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Called for bytes that are not HTTP; the connection is closed afterwards."""
+        if not self.transport.is_closing():
+            self._refuse(
+                FailureKind.INVALID_VALUE,
+                "The bytes received are not a valid HTTP/1.1 request. Check the client.",
+            )
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > self.bounds.max_header_bytes:
+            self._refuse(
+                FailureKind.REQUEST_TOO_LARGE,
+                f"The request line and headers are larger than {self.bounds.max_header_bytes} "
+                "bytes. Send fewer or shorter headers.",
+            )
+            raise HeadTooLarge
+
+    def _head_is_late(self) -> None:
+        self._head_timer = None
+        if not self.transport.is_closing():
+            self._refuse(
+                FailureKind.REQUEST_TIMEOUT,
+                "The request line and headers did not arrive within "
+                f"{self.bounds.header_read_timeout_ms} ms. Send them faster.",
+            )
+
+    def _refuse(self, kind: FailureKind, message: str) -> None:
+        failure = Failure(kind=kind, stage=Stage.BOUNDARY, message=message)
+        body = error_body(failure)
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"connection", b"close"),
+            *error_headers(failure),
+        ]
+        head = b"".join(b"%s: %s\r\n" % header for header in headers)
+        self.transport.write(b"HTTP/1.1 %d \r\n%s\r\n%s" % (failure.rule.status, head, body))
+        self.transport.close()
+
+    def _disarm(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+
+def bounded_http(settings: GatewaySettings) -> type[BoundedHttp]:
+    """The protocol class with the bounds of `settings`."""
+    return type("BoundedHttp", (BoundedHttp,), {"bounds": settings})

@@ -1,0 +1,130 @@
+"""JSON input: from hostile bytes to a typed body, or a failure that names field, bound and fix.
+
+    bytes -> depth scan -> UTF-8 -> fields against their table -> typed body
+
+Law: depth is bounded before anything recursive sees the bytes. This is the one place that
+translates msgspec's errors; `tests/contract/test_gateway_json.py` pins their wording.
+"""
+
+import re
+from typing import NoReturn, TypeVar
+
+import msgspec
+
+from octant.core.failure import FailureKind
+from octant.gateway.failures import refuse
+from octant.gateway.fields import Table, check_fields
+
+T = TypeVar("T")
+
+_TO_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_AT = re.compile(r" - at `(?:key in )?\$?\.?([^`]*)`$")
+_FIELD = re.compile(r"(missing required|contains unknown) field `([^`]*)`")
+_WRONG_TYPE = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?$")
+_OUT_OF_BOUNDS = re.compile(r"Expected `(int|float|str|array|object)` (.+)$")
+_KINDS = {
+    "int": "an integer",
+    "float": "a number",
+    "str": "a string",
+    "bool": "a boolean",
+    "array": "an array",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def decode_body(body: bytes, shape: type[T], fields: Table, max_nesting: int) -> T:
+    """The typed body.
+
+    Raises Failed: INVALID_JSON, INVALID_TYPE, INVALID_VALUE, MISSING_PARAMETER, UNKNOWN_PARAMETER
+    or UNSUPPORTED_PARAMETER. Of duplicate keys the last one counts.
+    """
+    check_nesting(body, max_nesting)
+    try:
+        body.decode()
+        check_fields(msgspec.json.decode(body, type=dict[str, msgspec.Raw]), fields)
+        return msgspec.json.decode(body, type=shape)
+    except UnicodeDecodeError as error:
+        refuse(
+            FailureKind.INVALID_JSON,
+            f"The body is not valid UTF-8 at byte {error.start}. Send JSON encoded as UTF-8.",
+        )
+    except msgspec.ValidationError as error:
+        _refuse_invalid(str(error), fields)
+    except (msgspec.DecodeError, RecursionError) as error:
+        refuse(
+            FailureKind.INVALID_JSON,
+            f"We could not parse the JSON body of your request: {error}. "
+            "Send one JSON object encoded as UTF-8.",
+        )
+
+
+def check_nesting(body: bytes, limit: int) -> None:
+    """Raises Failed(INVALID_VALUE) when brackets outside strings nest deeper than `limit`.
+
+    Linear in the body for each level: strings are cut out, then the innermost pairs of brackets
+    are removed once per level, all in C.
+    """
+    outside = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2]
+    brackets = b"".join(outside).translate(_TO_SQUARE, _NOT_BRACKETS)
+    for _ in range(limit):
+        if b"[]" not in brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")
+    # What is left is too deep or unbalanced; an unbalanced rest within the limit is the parser's to
+    # explain, which it meets at no more than twice the limit.
+    if brackets.count(b"[") > limit or b"[]" in brackets:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            f"The body nests arrays and objects deeper than {limit} levels. Flatten it.",
+        )
+
+
+def _refuse_invalid(message: str, fields: Table) -> NoReturn:
+    at = _AT.search(message)
+    path = at.group(1).replace("[...]", "") if at else ""
+    problem = message[: at.start()] if at else message
+    field = _FIELD.search(problem)
+    if field is not None:
+        _refuse_presence(field.group(1), f"{path}.{field.group(2)}".lstrip("."), fields)
+    if not path:
+        refuse(FailureKind.INVALID_TYPE, f"The body must be a JSON object. {problem}.")
+    wrong = _WRONG_TYPE.fullmatch(problem)
+    kind = FailureKind.INVALID_TYPE if wrong else FailureKind.INVALID_VALUE
+    explained = _explain_type(wrong) if wrong else _explain_value(problem)
+    refuse(
+        kind,
+        f"Invalid {'type' if wrong else 'value'} for '{path}': {explained}{_note(path, fields)}",
+        path,
+    )
+
+
+def _refuse_presence(problem: str, path: str, fields: Table) -> NoReturn:
+    if problem == "missing required":
+        refuse(
+            FailureKind.MISSING_PARAMETER,
+            f"Missing required parameter: '{path}'.{_note(path, fields)}",
+            path,
+        )
+    refuse(FailureKind.UNKNOWN_PARAMETER, f"Unknown parameter: '{path}'. Leave it out.", path)
+
+
+def _explain_type(wrong: re.Match[str]) -> str:
+    expected, got = wrong.groups()
+    wanted = " or ".join(_KINDS.get(kind, kind) for kind in expected.split(" | "))
+    found = f", but got {_KINDS.get(got, got)} instead" if got else ""
+    return f"expected {wanted}{found}."
+
+
+def _explain_value(problem: str) -> str:
+    bounds = _OUT_OF_BOUNDS.fullmatch(problem)
+    if bounds is None:
+        return f"{problem[:1].lower()}{problem[1:]}."
+    kind, bound = bounds.groups()
+    return f"expected {_KINDS[kind]} {bound}."
+
+
+def _note(path: str, fields: Table) -> str:
+    field = fields.get(re.split(r"[.\[]", path, maxsplit=1)[0])
+    return f" {field.note}" if field else ""

@@ -1,0 +1,95 @@
+"""Services: what the gateway is given. It owns none of it and starts none of it."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple, Protocol
+
+from octant.admission.control import RateLimitStatus
+from octant.core.envelope import RequestEnvelope
+from octant.core.route import DeploymentState
+from octant.core.stream import StreamItem
+from octant.gateway.authentication import Authenticator
+from octant.gateway.drain import Drain
+from octant.gateway.settings import GatewaySettings
+from octant.ports.clock import Clock
+from octant.ports.entropy import Entropy
+
+
+class Path(Protocol):
+    """What runs requests; `orchestration.request_path.RequestPath` in production."""
+
+    def run(self, envelope: RequestEnvelope) -> AsyncGenerator[StreamItem, None]:
+        """Items, then exactly one terminal; closing early cancels and settles. Never Failed."""
+        ...
+
+    def rate_limits(self, envelope: RequestEnvelope) -> RateLimitStatus | None:
+        """What is left of the caller's tightest limits; None when nothing is known."""
+        ...
+
+
+class ModelListing(Protocol):
+    """What is said about a model in public."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def created_unix_s(self) -> int: ...
+
+    @property
+    def owned_by(self) -> str: ...
+
+    @property
+    def max_context(self) -> int:
+        """Tokens, prompt and output together."""
+        ...
+
+    @property
+    def state(self) -> DeploymentState: ...
+
+    @property
+    def reason(self) -> str:
+        """Why it is in that state; empty when there is nothing to say."""
+        ...
+
+
+class Routes(Protocol):
+    """What is served; `orchestration.routes.RouteTable` in production."""
+
+    def models(self) -> Sequence[ModelListing]: ...
+
+
+class HealthCheck(NamedTuple):
+    """One dependency's condition. `reason` says what is wrong, or how it is known to be well."""
+
+    name: str
+    healthy: bool
+    reason: str = ""
+
+
+class Health(Protocol):
+    """Dependencies beyond the models, such as the store; asked at every readiness probe."""
+
+    async def checks(self) -> Sequence[HealthCheck]: ...
+
+
+class MetricsPage(Protocol):
+    """The metrics in Prometheus' text format."""
+
+    @property
+    def content_type(self) -> str: ...
+
+    def render(self) -> bytes: ...
+
+
+class GatewayServices(NamedTuple):
+    """Everything the application needs, made by `app/wiring.py`."""
+
+    path: Path
+    routes: Routes
+    authenticator: Authenticator
+    health: Health
+    metrics: MetricsPage
+    drain: Drain
+    clock: Clock
+    entropy: Entropy
+    settings: GatewaySettings

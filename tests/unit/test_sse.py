@@ -1,0 +1,45 @@
+"""Server-sent events survive what text may contain, and a browser-like parser reads them back."""
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+from openai._streaming import SSEDecoder
+
+from octant.core.content import TextPrompt
+from octant.core.ids import RequestId
+from octant.core.sampling import Sampling
+from octant.core.stream import TextDelta, Usage
+from octant.gateway.dialects.chat_completions import ChatCompletions
+from octant.gateway.dialects.completions import Completions
+from octant.gateway.dialects.dialect import Answering, Question
+from octant.gateway.sse import DONE, KEEP_ALIVE, event
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+ANSWERING = Answering(
+    request_id=RequestId("req_1"),
+    created_unix_s=1,
+    question=Question(input=TextPrompt(text="x"), sampling=Sampling(), model='a "model"\n'),
+)
+
+
+def data_of(stream: bytes) -> list[str]:
+    decoder = SSEDecoder()
+    return [sse.data for sse in decoder.iter_bytes(iter([stream]))]
+
+
+@given(st.lists(TEXT, max_size=5))
+def test_any_text_arrives_as_it_was_generated(texts: list[str]) -> None:
+    for dialect in (ChatCompletions(), Completions()):
+        answer = dialect.stream(ANSWERING)
+        stream = b"".join(answer.events(TextDelta(0, text, (1,))) for text in texts)
+        *chunks, done = data_of(stream + answer.end(Usage()))
+        assert done == "[DONE]"
+        choices = [json.loads(chunk)["choices"][0] for chunk in chunks]
+        said = [choice.get("text", choice.get("delta", {}).get("content")) for choice in choices]
+        assert "".join(said) == "".join(texts)
+
+
+def test_a_keep_alive_is_no_event() -> None:
+    stream = KEEP_ALIVE + event(b"1") + KEEP_ALIVE + DONE
+    assert [data for data in data_of(stream) if data] == ["1", "[DONE]"]
