@@ -190,6 +190,9 @@ class EngineSupervisor:
             match message:
                 case Progress():
                     self._take(message)
+                    # Messages that have piled up are received without a pause in which the
+                    # readers of their streams could run.
+                    await asyncio.sleep(0)
                 case Reached():
                     self._reach(message.state)
                 case Ready():
