@@ -48,7 +48,8 @@ def decode(data: bytes | str, kind: type[R]) -> R:
 
 def from_builtins(value: Any, kind: type[R]) -> R:
     """A record from plain JSON values. Raises msgspec.ValidationError where they do not fit."""
-    return msgspec.convert(_fold(value, kind), kind)
+    # JSON knows only text as a key; numbers that stood there come back as numbers.
+    return msgspec.convert(_fold(value, kind), kind, str_keys=True)
 
 
 def _fold(value: Any, hint: Any) -> Any:
