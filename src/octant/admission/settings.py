@@ -3,6 +3,8 @@
 Limits of keys and tenants are not here: they come with each envelope, from the store (GW3, GW4).
 """
 
+from msgspec import field
+
 from octant.core.limits import Profile, QueueLimit
 from octant.core.record import Record
 from octant.core.units import NS_PER_MS, NS_PER_S
@@ -24,7 +26,7 @@ class AdmissionSettings(Record, frozen=True, kw_only=True):
     no limit dates tells the caller to come back within `retry_floor_ns` and `retry_ceiling_ns`.
     """
 
-    queues: dict[Profile, QueueLimit] = DEFAULT_QUEUES
+    queues: dict[Profile, QueueLimit] = field(default_factory=DEFAULT_QUEUES.copy)
     max_scopes: int = 20_000
     max_accounts: int = 10_000
     smoothing: float = 0.1

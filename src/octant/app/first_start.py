@@ -1,0 +1,124 @@
+"""First start: what a data directory holds before anything is served from it.
+
+Law: everything here is made once and found again afterwards; the key's secret is returned to be
+shown and is kept nowhere.
+"""
+
+import os
+from pathlib import Path
+
+from octant.app.settings import LoadedSettings, Settings
+from octant.app.settings_text import default_config_text
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.ids import ActorId, TenantId
+from octant.core.limits import TenantLimits
+from octant.core.stage import Stage
+from octant.core.units import NanoUsd
+from octant.gateway.api_keys import KeyGrant, mint_key
+from octant.ports.clock import Clock
+from octant.ports.entropy import Entropy
+from octant.ports.store import Store, Tenant
+
+DEFAULT_TENANT = TenantId("default")
+PEPPER_FILE = "pepper"
+CONFIG_FILE = "octant.toml"
+
+_PEPPER_BYTES = 32
+_PRIVATE = 0o600
+
+
+def prepare_data_dir(settings: Settings) -> None:
+    """Makes the directory, readable by its owner only. Raises Failed(RECORD_NOT_STORED)."""
+    try:
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(settings.data_dir, error) from error
+
+
+def key_pepper(settings: Settings, entropy: Entropy) -> bytes:
+    """The secret under which API keys are hashed; made at the first call, then read again.
+
+    Without it no stored key can be verified, so it belongs into every backup of the store.
+    """
+    path = settings.data_dir / PEPPER_FILE
+    prepare_data_dir(settings)
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
+    except FileExistsError:
+        return _read_pepper(path)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    with os.fdopen(descriptor, "wb") as file:
+        pepper = entropy.bytes(_PEPPER_BYTES)
+        file.write(pepper)
+        file.flush()
+        os.fsync(file.fileno())
+    return pepper
+
+
+def configuration_file(loaded: LoadedSettings) -> Path:
+    """The file in force; without one, a commented file with every default is written."""
+    if loaded.file is not None:
+        return loaded.file
+    path = loaded.settings.data_dir / CONFIG_FILE
+    prepare_data_dir(loaded.settings)
+    try:
+        path.write_text(default_config_text(), encoding="utf-8")
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return path
+
+
+async def first_key(
+    settings: Settings, store: Store, pepper: bytes, clock: Clock, entropy: Entropy
+) -> str | None:
+    """Makes the default tenant and its first key, and returns the key's text; None ever after."""
+    if await store.tenants():
+        return None
+    defaults = settings.admission.tenant_defaults
+    budget = defaults.budget_nano_usd
+    await store.put_tenant(
+        Tenant(
+            id=DEFAULT_TENANT,
+            name="Default tenant",
+            limits=TenantLimits(
+                requests_per_minute=defaults.requests_per_minute,
+                tokens_per_minute=defaults.tokens_per_minute,
+                max_concurrent=defaults.max_concurrent,
+            ),
+            budget_nano_usd=None if budget is None else NanoUsd(budget),
+            created_unix_ns=clock.unix_ns(),
+        )
+    )
+    grant = KeyGrant(tenant=DEFAULT_TENANT, actor=ActorId("owner"), name="first key")
+    minted = mint_key(grant, entropy, pepper, clock.unix_ns())
+    await store.put_key(minted.record)
+    return minted.plaintext
+
+
+def _read_pepper(path: Path) -> bytes:
+    try:
+        pepper = path.read_bytes()
+    except OSError as error:
+        raise _unusable(path, error) from error
+    if len(pepper) != _PEPPER_BYTES:
+        raise Failed(
+            Failure(
+                kind=FailureKind.RECORD_NOT_STORED,
+                stage=Stage.BOUNDARY,
+                message=f"{path} holds {len(pepper)} bytes instead of {_PEPPER_BYTES}. Restore it "
+                "from a backup; without it no stored API key can be verified.",
+            )
+        )
+    return pepper
+
+
+def _unusable(path: Path, error: OSError) -> Failed:
+    return Failed(
+        Failure(
+            kind=FailureKind.RECORD_NOT_STORED,
+            stage=Stage.BOUNDARY,
+            message=f"{path} cannot be used: {error.strerror}. Choose another directory with "
+            "--data-dir, or change its permissions.",
+        )
+    )

@@ -1,0 +1,162 @@
+"""From settings to what each layer takes. Pure, one function for each layer."""
+
+from octant.adapters.openvino.settings import OpenVinoSettings
+from octant.adapters.sqlite.settings import SqliteSettings
+from octant.admission.settings import AdmissionSettings
+from octant.app.settings import Settings
+from octant.compute.schedule import SchedulerSettings
+from octant.core.envelope import RiskClass
+from octant.core.limits import Profile, QueueLimit
+from octant.core.route import Price
+from octant.core.units import NS_PER_MS, NanoUsd
+from octant.gateway.settings import GatewaySettings
+from octant.governance.policy import Policy
+from octant.observability.metrics import MetricsLimits
+from octant.orchestration.request_path import PathSettings
+from octant.serving.engine_client import ClientSettings
+from octant.serving.restart_policy import RestartSettings
+from octant.serving.supervisor import SupervisorSettings
+
+
+def gateway(settings: Settings) -> GatewaySettings:
+    """Bounds of the edge; each profile's deadline stands with its objectives."""
+    limits = settings.limits
+    return GatewaySettings(
+        max_body_bytes=limits.max_body_bytes,
+        max_header_bytes=limits.max_header_bytes,
+        max_nesting=limits.max_nesting,
+        max_messages=limits.max_messages,
+        max_tools=limits.max_tools,
+        max_choices=limits.max_choices,
+        long_context_bytes=limits.long_context_bytes,
+        header_read_timeout_ms=limits.header_read_timeout_ms,
+        body_read_timeout_ms=limits.body_read_timeout_ms,
+        discard_ms=limits.discard_ms,
+        keep_alive_interval_ms=limits.keep_alive_interval_ms,
+        slow_reader_timeout_ms=limits.slow_reader_timeout_ms,
+        idle_timeout_ms=limits.idle_timeout_ms,
+        overdue_grace_ms=limits.overdue_grace_ms,
+        deadlines_ms={
+            profile: getattr(settings.objectives, profile.value).deadline_ms for profile in Profile
+        },
+        draining_retry_after_ms=limits.draining_retry_after_ms,
+        metrics_need_key=settings.observability.metrics_need_key,
+    )
+
+
+def admission(settings: Settings) -> AdmissionSettings:
+    """Queues and the cost model; limits of tenants come with their keys."""
+    section = settings.admission
+    queues = {profile: getattr(section.queues, profile.value) for profile in Profile}
+    return AdmissionSettings(
+        queues={
+            profile: QueueLimit(max_in_flight=queue.max_in_flight, max_queued=queue.max_queued)
+            for profile, queue in queues.items()
+        },
+        max_scopes=section.max_scopes,
+        max_accounts=section.max_accounts,
+        smoothing=section.smoothing,
+        min_observations=section.min_observations,
+        retry_floor_ns=section.retry_floor_ms * NS_PER_MS,
+        retry_ceiling_ns=section.retry_ceiling_ms * NS_PER_MS,
+    )
+
+
+def policy(settings: Settings) -> Policy:
+    """The policy document."""
+    bounds = settings.policy.max_input_bytes.model_dump(exclude_none=True)
+    return Policy(
+        denied_models=settings.policy.denied_models,
+        max_input_bytes={RiskClass(name): limit for name, limit in bounds.items()},
+    )
+
+
+def request_path(settings: Settings) -> PathSettings:
+    """What the request path decides by itself."""
+    return PathSettings(
+        assumed_output_tokens=settings.admission.assumed_output_tokens,
+        offload_bytes=settings.limits.long_context_bytes,
+    )
+
+
+def store(settings: Settings) -> SqliteSettings:
+    """The embedded store."""
+    section = settings.store
+    return SqliteSettings(
+        path=settings.store_path,
+        max_batch=section.max_batch,
+        max_waiting=section.max_waiting,
+        keep_traces=section.keep_traces,
+        prune_chunk=section.prune_chunk,
+        busy_timeout_ms=section.busy_timeout_ms,
+        read_connections=section.read_connections,
+    )
+
+
+def metrics(settings: Settings) -> MetricsLimits:
+    """Bounds on series and open requests."""
+    section = settings.observability
+    return MetricsLimits(
+        max_tenants=section.max_tenants, max_open_requests=section.max_open_requests
+    )
+
+
+def executor(settings: Settings) -> OpenVinoSettings:
+    """How the embedded engine loads its model."""
+    section = settings.engine
+    return OpenVinoSettings(
+        kv_precision=section.kv_precision,
+        inference_precision=section.inference_precision,
+        kv_bytes=section.kv_bytes,
+        threads=section.threads,
+        dynamic_quantization_group_size=section.dynamic_quantization_group_size,
+        max_context=section.max_context,
+        min_context=section.min_context,
+    )
+
+
+def scheduler(settings: Settings) -> SchedulerSettings:
+    """What one step may hold."""
+    section = settings.scheduler
+    return SchedulerSettings(
+        max_batch_tokens=section.max_batch_tokens,
+        max_sequences=section.max_sequences,
+        max_prefill_chunk=section.max_prefill_chunk,
+        max_long_prefills=section.max_long_prefills,
+        long_prompt_tokens=section.long_prompt_tokens,
+        max_waiting=section.max_waiting,
+        ageing_ns=section.ageing_ms * NS_PER_MS,
+    )
+
+
+def client(settings: Settings) -> ClientSettings:
+    """How much the server keeps of what an engine sends."""
+    return ClientSettings(
+        max_outstanding=settings.engine.max_outstanding,
+        max_buffered_tokens=settings.engine.max_buffered_tokens,
+    )
+
+
+def supervisor(settings: Settings) -> SupervisorSettings:
+    """How the engine process is watched and restarted."""
+    section = settings.engine
+    return SupervisorSettings(
+        stall_ns=section.stall_ms * NS_PER_MS,
+        load_timeout_ns=section.load_timeout_ms * NS_PER_MS,
+        stop_grace_ns=section.stop_grace_ms * NS_PER_MS,
+        restart=RestartSettings(
+            first_ns=section.restart_first_ms * NS_PER_MS,
+            longest_ns=section.restart_longest_ms * NS_PER_MS,
+            window_ns=section.restart_window_ms * NS_PER_MS,
+            loop_count=section.restart_loop_count,
+            slow_ns=section.restart_slow_ms * NS_PER_MS,
+        ),
+    )
+
+
+def price(settings: Settings) -> Price:
+    """What tokens of the served model cost."""
+    return Price(
+        input_nano_usd=NanoUsd(settings.model.input_nano_usd),
+        output_nano_usd=NanoUsd(settings.model.output_nano_usd),
+    )

@@ -1,0 +1,60 @@
+"""Model source: from the setting `model.path` to a verified directory that an engine can load.
+
+    empty -> the bundled model     artifact -> itself     checkpoint or hub name -> prepared
+
+Law: what is returned has been verified by digest; nothing is served from files that were not.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import NamedTuple
+
+from octant.adapters.openvino.exporter import SubprocessExporter
+from octant.adapters.system.clock import SystemClock
+from octant.app.settings import Settings
+from octant.preparation.job import PrepareOptions, Report, Tools
+from octant.preparation.manifest import MANIFEST_FILE, ArtifactManifest, read_artifact
+from octant.preparation.pipeline import prepare
+
+BUNDLED_NAME = "octant-mini"
+ARTIFACTS_DIR = "models"
+
+# int8 is ahead of bf16 at every batch size and in memory; see benchmarks/README.md.
+_AUTO_WEIGHTS = "int8"
+
+
+class ModelSource(NamedTuple):
+    """A model that is ready to be loaded: where it lies and what it is."""
+
+    directory: Path
+    artifact: ArtifactManifest
+
+
+def bundled_directory() -> Path:
+    """Where the package keeps its own model."""
+    return Path(str(files("octant"))) / "bundled" / BUNDLED_NAME
+
+
+def find_model(settings: Settings, report: Report) -> ModelSource:
+    """Prepares the model first where that has not been done, reporting each stage.
+
+    Raises Failed with the stage that refused the model.
+    """
+    path = settings.model.path
+    directory = Path(path).expanduser() if path else bundled_directory()
+    if (directory / MANIFEST_FILE).is_file():
+        return ModelSource(directory, read_artifact(directory))
+    return _prepared(directory, settings, report)
+
+
+def _prepared(checkpoint: Path, settings: Settings, report: Report) -> ModelSource:
+    weights = settings.model.weights
+    options = PrepareOptions(weights=_AUTO_WEIGHTS if weights == "auto" else weights)
+    made = prepare(
+        checkpoint,
+        settings.data_dir / ARTIFACTS_DIR,
+        options,
+        Tools(SubprocessExporter(), SystemClock()),
+        report,
+    )
+    return ModelSource(made.directory, made.manifest)

@@ -1,0 +1,211 @@
+"""Wiring: the only place that chooses adapters and joins the layers into a running server.
+
+Law: everything is built here, from settings, in the order in which it depends on one another, and
+closed in the reverse order by leaving `runtime`. Nothing else knows how it was put together.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import NamedTuple
+
+from starlette.types import ASGIApp
+
+from octant import __version__
+from octant.adapters.huggingface.chat_template import ChatTemplateFiles, load_chat_template
+from octant.adapters.huggingface.tokenizer import load_tokenizer
+from octant.adapters.sqlite.store import SqliteStore
+from octant.adapters.system.clock import SystemClock
+from octant.adapters.system.entropy import SystemEntropy
+from octant.adapters.system.process import SystemLauncher
+from octant.adapters.zmq.link import ZmqServerLink
+from octant.admission.control import AdmissionControl
+from octant.app import first_start, layers
+from octant.app.engine_config import LINK_MESSAGES, EngineConfig, engine_command
+from octant.app.model_source import ModelSource
+from octant.app.settings import Settings
+from octant.context.chat_template import ChatTemplate
+from octant.core.failure import Failed
+from octant.core.ids import ReleaseId, RouteId
+from octant.core.route import Route
+from octant.core.units import NS_PER_MS, NS_PER_S
+from octant.gateway.application import create_application
+from octant.gateway.authentication import Authenticator
+from octant.gateway.drain import Drain
+from octant.gateway.services import GatewayServices, HealthCheck
+from octant.observability.metrics import Metrics
+from octant.observability.recorder import EventRecorder
+from octant.orchestration.request_path import RequestPath
+from octant.orchestration.routes import DeployedRoute, RouteTable, ServedModel
+from octant.orchestration.settlement import Settler, month_of
+from octant.ports.clock import Clock
+from octant.ports.entropy import Entropy
+from octant.ports.sink import EventSink
+from octant.ports.store import Store
+from octant.serving.engine_client import EngineClient
+from octant.serving.supervisor import EngineSupervisor
+
+_RUN_DIR = "run"
+_ENGINE = "openvino"
+_SHORT_DIGEST = slice(len("sha256:"), len("sha256:") + 12)
+
+
+class Runtime(NamedTuple):
+    """A running server without its socket."""
+
+    application: ASGIApp
+    supervisor: EngineSupervisor
+    drain: Drain
+
+
+def clock() -> Clock:
+    """The machine's time."""
+    return SystemClock()
+
+
+def entropy() -> Entropy:
+    """The machine's randomness."""
+    return SystemEntropy()
+
+
+def key_pepper(settings: Settings) -> bytes:
+    """The secret under which API keys are hashed."""
+    return first_start.key_pepper(settings, entropy())
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncGenerator[Store, None]:
+    """The store of the data directory. Raises Failed(RECORD_NOT_STORED) when it cannot be used."""
+    first_start.prepare_data_dir(settings)
+    store = SqliteStore(layers.store(settings))
+    await store.open()
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def runtime(
+    settings: Settings, store: Store, source: ModelSource
+) -> AsyncGenerator[Runtime, None]:
+    """The whole server over an open store; leaving drains, settles and ends the engine."""
+    metrics = Metrics(version=__version__, limits=layers.metrics(settings))
+    recorder = EventRecorder(
+        metrics,
+        settings.observability.max_open_requests,
+        settings.observability.max_events_per_request,
+    )
+    admission = AdmissionControl(layers.admission(settings))
+    settler = Settler(store, admission, recorder, clock())
+    route = _route(settings, source)
+    metrics.name_route(route.id, route.model)
+    client = EngineClient(route.id, source.artifact.digest, layers.client(settings))
+    routes = RouteTable()
+    routes.serve(_served(settings, source, DeployedRoute(route, client)))
+    path = RequestPath(
+        routes=routes,
+        admission=admission,
+        policy=layers.policy(settings),
+        settler=settler,
+        events=recorder,
+        clock=clock(),
+        entropy=entropy(),
+        settings=layers.request_path(settings),
+    )
+    drain = Drain()
+    application = create_application(
+        GatewayServices(
+            path=path,
+            routes=routes,
+            authenticator=Authenticator(store, clock(), key_pepper(settings)),
+            health=StoreHealth(store, clock()),
+            metrics=metrics,
+            drain=drain,
+            clock=clock(),
+            entropy=entropy(),
+            settings=layers.gateway(settings),
+        )
+    )
+    supervisor = _supervisor(settings, source, client, recorder)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(settler.drain)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks.create_task(supervisor.run())
+        stack.push_async_callback(supervisor.drain, settings.server.drain_grace_ms * NS_PER_MS)
+        yield Runtime(application, supervisor, drain)
+
+
+class StoreHealth:
+    """Whether the store answers; implements gateway.services.Health."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def checks(self) -> Sequence[HealthCheck]:
+        """One read of the budget of this month."""
+        month = month_of(self._clock.unix_ns())
+        try:
+            await self._store.spent(first_start.DEFAULT_TENANT, month)
+        except Failed as error:
+            return [HealthCheck("store", healthy=False, reason=error.failure.message)]
+        return [HealthCheck("store", healthy=True)]
+
+
+def _route(settings: Settings, source: ModelSource) -> Route:
+    artifact = source.artifact
+    name = settings.model.name or artifact.name
+    wanted = settings.engine.max_context
+    return Route(
+        id=RouteId(f"{name}@{_ENGINE}"),
+        model=name,
+        release=ReleaseId(artifact.digest[_SHORT_DIGEST]),
+        engine=_ENGINE,
+        max_context=min(wanted, artifact.max_context) if wanted else artifact.max_context,
+        price=layers.price(settings),
+    )
+
+
+def _served(settings: Settings, source: ModelSource, deployed: DeployedRoute) -> ServedModel:
+    tokenizer = load_tokenizer(source.directory)
+    files = load_chat_template(source.directory)
+    tool_format = source.artifact.tool_call_format
+    return ServedModel(
+        name=deployed.route.model,
+        created_unix_s=source.artifact.created_unix_ns // NS_PER_S,
+        tokenizer=tokenizer,
+        template=_template(files),
+        max_context=deployed.route.max_context,
+        tool_format=None if tool_format == "none" else tool_format,
+        routes=(deployed,),
+    )
+
+
+def _template(files: ChatTemplateFiles | None) -> ChatTemplate | None:
+    if files is None:
+        return None
+    return ChatTemplate(files.source, files.special_tokens, files.tool_source)
+
+
+def _supervisor(
+    settings: Settings, source: ModelSource, client: EngineClient, events: EventSink
+) -> EngineSupervisor:
+    config = EngineConfig(
+        route=client.route,
+        model_dir=str(source.directory),
+        openvino=layers.executor(settings),
+        scheduler=layers.scheduler(settings),
+        pulse_ms=settings.engine.pulse_ms,
+    )
+    return EngineSupervisor(
+        client,
+        launcher=SystemLauncher(),
+        command=partial(engine_command, config),
+        links=partial(ZmqServerLink, settings.data_dir / _RUN_DIR, LINK_MESSAGES),
+        events=events,
+        clock=clock(),
+        entropy=entropy(),
+        settings=layers.supervisor(settings),
+    )
