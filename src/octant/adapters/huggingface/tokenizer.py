@@ -22,6 +22,8 @@ from octant.adapters.huggingface.model_files import (
     read_object,
     text_of,
 )
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.stage import Stage
 from octant.ports.tokenizer import Tokenizer
 
 TOKENIZER_FILE = "tokenizer.json"
@@ -108,8 +110,21 @@ class HuggingFaceTokenizer(Tokenizer):
         return self._prefix
 
     def encode(self, text: str) -> list[int]:
-        """Token ids; special tokens spelled out in `text` are recognised, none are added."""
-        return self._backend.encode(text, add_special_tokens=False).ids
+        """Token ids; special tokens spelled out in `text` are recognised, none are added.
+
+        Raises Failed(INVALID_VALUE) on text that has no UTF-8 form.
+        """
+        try:
+            return self._backend.encode(text, add_special_tokens=False).ids
+        # What the library says to a lone surrogate, which JSON can spell.
+        except TypeError as error:
+            raise Failed(
+                Failure(
+                    kind=FailureKind.INVALID_VALUE,
+                    stage=Stage.CONTEXT,
+                    message="The text contains half of a surrogate pair, which is no character.",
+                )
+            ) from error
 
     def encode_untrusted(self, text: str) -> list[int]:
         """Token ids without special tokens: text that spells one is cut behind its first letter.
