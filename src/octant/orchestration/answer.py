@@ -46,7 +46,11 @@ def _parsers(
         return []
     if chat.tool_choice is ToolChoice.NONE:
         return []
-    return [ToolCallParser(model.tool_format, call_ids) for _ in range(envelope.sampling.n)]
+    whole_calls = not envelope.stream
+    return [
+        ToolCallParser(model.tool_format, call_ids, whole_calls=whole_calls)
+        for _ in range(envelope.sampling.n)
+    ]
 
 
 def _echoes(envelope: RequestEnvelope, package: PromptPackage) -> Iterator[TextDelta]:

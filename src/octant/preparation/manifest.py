@@ -19,6 +19,8 @@ from octant.ports.exporter import ParityFixture
 MANIFEST_FILE = "octant-model.json"
 MANIFEST_VERSION = 1
 
+_BESIDE_THE_MODEL = frozenset({MANIFEST_FILE, "accuracy.json"})
+
 ToolCallFormat = Literal["hermes", "none"]
 
 
@@ -59,16 +61,18 @@ class ArtifactManifest(Record, frozen=True, kw_only=True):
 
 
 def list_files(directory: Path) -> tuple[ArtifactFile, ...]:
-    """Every file below `directory` but the manifest, in order of path, with its digest."""
-    paths = sorted(path for path in directory.rglob("*") if path.is_file())
+    """What the model in `directory` consists of, in order of name, with digests.
+
+    Neither the manifest nor documents about the model (its card, its measured accuracy) are part
+    of it, nor is anything in subdirectories: they change while the model stays the same.
+    """
+    paths = sorted(path for path in directory.iterdir() if path.is_file())
     return tuple(
         ArtifactFile(
-            path=path.relative_to(directory).as_posix(),
-            size_bytes=path.stat().st_size,
-            sha256=file_sha256(path),
+            path=path.name, size_bytes=path.stat().st_size, sha256=file_sha256(path)
         )
         for path in paths
-        if path != directory / MANIFEST_FILE
+        if path.name not in _BESIDE_THE_MODEL and path.suffix != ".md"
     )
 
 
