@@ -30,7 +30,7 @@ class SettlementRows(NamedTuple):
 
 
 def of_settlement(settlement: Settlement) -> SettlementRows:
-    """Raises msgspec.EncodeError or TypeError on values that have no JSON form."""
+    """Raises msgspec.EncodeError, TypeError or OverflowError on values that have no JSON form."""
     outcome, manifest = settlement.outcome, settlement.manifest
     request_id, usage = outcome.request_id, outcome.usage
     shared = {"request_id": request_id, "tenant": outcome.tenant, "key_id": outcome.key_id}

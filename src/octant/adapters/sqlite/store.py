@@ -109,7 +109,7 @@ class SqliteStore:
         writer = self._open_writer()
         try:
             encoded = rows.of_settlement(settlement)
-        except (msgspec.MsgspecError, TypeError, ValueError) as error:
+        except (msgspec.MsgspecError, TypeError, ValueError, OverflowError) as error:
             request_id = settlement.outcome.request_id
             raise failures.not_stored(
                 f"The record of request {request_id} cannot be encoded.", error
