@@ -173,13 +173,18 @@ class Dependencies:
         return [HealthCheck("store", self.store_healthy, reason)]
 
 
-class MetricsText:
+class Page(NamedTuple):
     """A metrics page."""
 
-    content_type = "text/plain; version=0.0.4"
+    body: bytes
+    content_type: str
 
-    def render(self) -> bytes:
-        return b"octant_up 1\n"
+
+class MetricsText:
+    """Metrics that never change."""
+
+    def render(self) -> Page:
+        return Page(b"octant_up 1\n", "text/plain; version=0.0.4")
 
 
 class Gateway(NamedTuple):
@@ -193,7 +198,6 @@ class Gateway(NamedTuple):
     models: Models
     health: Dependencies
     drain: Drain
-    authenticator: Authenticator
     http: httpx2.AsyncClient
 
     def openai(self, **more: Any) -> AsyncOpenAI:
@@ -216,23 +220,38 @@ class Gateway(NamedTuple):
         return await self.http.get(path, headers={"authorization": f"Bearer {self.key}"} | headers)
 
 
-@asynccontextmanager
-async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, None]:
-    """A gateway on a free port until the scope is left; nobody may be left inside then."""
-    clock, keys, path = SystemClock(), KeyTable(), ScriptedPath()
-    authenticator = Authenticator(keys, clock, PEPPER)
-    models, health, drain = Models(), Dependencies(), Drain()
+class Parts(NamedTuple):
+    """What is scripted, and the services made of it."""
+
+    path: ScriptedPath
+    keys: KeyTable
+    models: Models
+    health: Dependencies
+    services: GatewayServices
+
+
+def make_parts(settings: GatewaySettings) -> Parts:
+    """A gateway without a server."""
+    clock, path, keys = SystemClock(), ScriptedPath(), KeyTable()
+    models, health = Models(), Dependencies()
     services = GatewayServices(
         path=path,
         routes=models,
-        authenticator=authenticator,
+        authenticator=Authenticator(keys, clock, PEPPER),
         health=health,
         metrics=MetricsText(),
-        drain=drain,
+        drain=Drain(),
         clock=clock,
         entropy=SystemEntropy(),
         settings=settings,
     )
+    return Parts(path, keys, models, health, services)
+
+
+@asynccontextmanager
+async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, None]:
+    """A gateway on a free port until the scope is left; nobody may be left inside then."""
+    path, keys, models, health, services = make_parts(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
@@ -245,13 +264,12 @@ async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, 
                 keys=keys,
                 models=models,
                 health=health,
-                drain=drain,
-                authenticator=authenticator,
+                drain=services.drain,
                 http=http,
             )
-    drain.check_integrity()
-    authenticator.check_integrity()
-    assert drain.inside == 0
+    services.drain.check_integrity()
+    services.authenticator.check_integrity()
+    assert services.drain.inside == 0
     assert path.inside == 0
 
 

@@ -76,8 +76,8 @@ class Listings:
         """`GET /metrics`: Prometheus' text format."""
         if self._services.settings.metrics_need_key:
             await self._principal(call, (Scope.METRICS_READ,))
-        page = self._services.metrics
-        await call.reply.whole(200, page.content_type.encode(), page.render())
+        page = self._services.metrics.render()
+        await call.reply.whole(200, page.content_type.encode(), page.body)
 
     async def _principal(self, call: Call, any_of: tuple[Scope, ...]) -> Principal:
         authorization = call.head.headers.get(b"authorization")

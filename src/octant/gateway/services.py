@@ -73,12 +73,19 @@ class Health(Protocol):
 
 
 class MetricsPage(Protocol):
-    """The metrics in Prometheus' text format."""
+    """The metrics in Prometheus' text format, rendered."""
+
+    @property
+    def body(self) -> bytes: ...
 
     @property
     def content_type(self) -> str: ...
 
-    def render(self) -> bytes: ...
+
+class Metrics(Protocol):
+    """All metrics; `observability.metrics.Metrics` in production."""
+
+    def render(self) -> MetricsPage: ...
 
 
 class GatewayServices(NamedTuple):
@@ -88,7 +95,7 @@ class GatewayServices(NamedTuple):
     routes: Routes
     authenticator: Authenticator
     health: Health
-    metrics: MetricsPage
+    metrics: Metrics
     drain: Drain
     clock: Clock
     entropy: Entropy

@@ -53,7 +53,7 @@ FIELDS: Table = table(
     taken("max_completion_tokens", "1 to 2147483648; the present name of max_tokens."),
     taken("logprobs", "true returns the log-probability of every token."),
     taken("top_logprobs", "0 to 20, only with `logprobs`."),
-    taken("tools", "Functions that the model may propose to call, up to `max_tools` (128)."),
+    taken("tools", "Functions that the model may propose to call, up to `limits.max_tools` (128)."),
     taken("tool_choice", "'auto' (default) or 'none'; calls are not enforced while decoding."),
     taken("response_format", "Only {type: 'text'}; output is not enforced while decoding."),
     ignored("metadata", "Labels of stored completions. " + NOT_STORED),

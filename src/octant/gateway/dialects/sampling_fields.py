@@ -95,7 +95,7 @@ SAMPLING_FIELDS: tuple[Field, ...] = (
     taken("frequency_penalty", "-2 to 2, default 0."),
     taken("repetition_penalty", "Above 0, at most 10, default 1 (off)."),
     taken("seed", "A 64-bit integer; the same seed and prompt sample the same tokens."),
-    taken("n", "1 to the server's `max_choices` (16), default 1."),
+    taken("n", "1 to `limits.max_choices` (16), default 1."),
     taken(
         "stop", f"A string or up to {MAX_STOP_STRINGS}, each of 1 to {MAX_STOP_LENGTH} characters."
     ),
