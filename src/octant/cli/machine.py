@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 _KIB = 1024
 _VERSIONS = ("octant", "openvino", "numpy", "tokenizers", "uvicorn", "starlette")
-_HASH_CHUNK_BYTES = 1 << 20
 
 
 class Memory(NamedTuple):
@@ -89,21 +88,10 @@ def commit() -> str | None:
     return f"{head}+changes" if _git(here, "status", "--porcelain", "--", ".") else head
 
 
-def directory_digest(directory: Path) -> str:
-    """`sha256:` over names and contents of all files below `directory`."""
-    whole = hashlib.sha256()
-    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
-        name = path.relative_to(directory).as_posix()
-        whole.update(f"{name}\0{_file_digest(path)}\n".encode())
-    return f"sha256:{whole.hexdigest()}"
-
-
-def _file_digest(path: Path) -> str:
-    digest = hashlib.sha256()
+def file_digest(path: Path) -> str:
+    """`sha256:` and 64 hexadecimal digits over the file's bytes."""
     with path.open("rb") as file:
-        while chunk := file.read(_HASH_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _lines(path: Path) -> list[str]:

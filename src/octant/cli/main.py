@@ -10,9 +10,11 @@ import sys
 import typer
 
 from octant import __version__
+from octant.cli.bench import bench
 from octant.cli.chat import chat
 from octant.cli.config import config
 from octant.cli.doctor import doctor
+from octant.cli.evaluate import evaluate
 from octant.cli.keys import keys
 from octant.cli.models import models
 from octant.cli.output import JSON_FLAG, ExitCode, exit_code, print_failure
@@ -38,6 +40,8 @@ app.add_typer(tenants, name="tenants")
 app.add_typer(trace, name="trace")
 app.add_typer(config, name="config")
 app.command()(doctor)
+app.command("eval")(evaluate)
+app.add_typer(bench, name="bench")
 
 
 def _show_version(wanted: bool) -> None:

@@ -123,7 +123,7 @@ def list_tenants(
         print_json([_as_json(tenant) | {"spent_nano_usd": spent} for tenant, spent in found])
         return
     print_rows(
-        ["id", "name", "requests/min", "tokens/min", "concurrent", "budget/month", "spent"],
+        ["id", "name", "req/min", "tok/min", "at once", "budget/month", "spent"],
         [
             [
                 tenant.id,
