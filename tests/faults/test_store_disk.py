@@ -1,0 +1,188 @@
+"""Disks that are full, files that cannot be written: classified, nothing kept, usable again after.
+
+Space is really gone: the file system refuses to let the files grow (RLIMIT_FSIZE), or SQLite may
+not take more pages.
+"""
+
+import asyncio
+import resource
+import sqlite3
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from octant.adapters.sqlite.settings import SqliteSettings
+from octant.adapters.sqlite.store import SqliteStore
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.stage import Stage
+from octant.core.units import NS_PER_S
+from tests.support.settlements import ACME, MONTH, request_id, settlement
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "octant.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncGenerator[SqliteStore]:
+    opened = SqliteStore(SqliteSettings(path=path, busy_timeout_ms=50))
+    await opened.open()
+    await opened.put_tenant(ACME)
+    yield opened
+    await opened.close()
+
+
+@contextmanager
+def no_more_space(path: Path) -> Generator[None]:
+    """Files of this process may not grow beyond the largest file of the store."""
+    largest = max(each.stat().st_size for each in path.parent.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+async def refused(store: SqliteStore, number: int) -> Failure:
+    with pytest.raises(Failed) as caught:
+        await store.settle(settlement(number))
+    failure = caught.value.failure
+    assert failure.kind is FailureKind.RECORD_NOT_STORED
+    assert failure.stage is Stage.RESPONSE
+    assert failure.retry_after_ns == NS_PER_S
+    assert str(request_id(number)) in failure.message
+    return failure
+
+
+async def test_a_full_disk_is_told_apart_and_passes(store: SqliteStore, path: Path) -> None:
+    await store.settle(settlement(0))
+    with no_more_space(path):
+        for number in range(1, 50):
+            failure = await refused(store, number)
+        assert failure.detail["sqlite"].startswith(("SQLITE_FULL", "SQLITE_IOERR"))
+        assert await store.spent(ACME.id, MONTH) == 7
+    assert await store.outcome(request_id(1)) is None
+    await store.settle(settlement(1))
+    assert await store.spent(ACME.id, MONTH) == 14
+    await store.check_integrity()
+
+
+async def test_a_full_disk_in_the_middle_keeps_what_was_acknowledged(
+    store: SqliteStore, path: Path
+) -> None:
+    results: list[object] = []
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for first in range(0, 400, 20):
+        if first == 100:
+            largest = max(each.stat().st_size for each in path.parent.iterdir())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 40_000, hard))
+        given = [store.settle(settlement(number)) for number in range(first, first + 20)]
+        results += await asyncio.gather(*given, return_exceptions=True)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    stored = [number for number, result in enumerate(results) if result is None]
+    assert 100 <= len(stored) < 400
+    assert await store.spent(ACME.id, MONTH) == 7 * len(stored)
+    kept = [n for n in range(400) if await store.outcome(request_id(n)) is not None]
+    assert kept == stored
+    await store.check_integrity()
+
+
+async def test_sqlite_itself_running_out_of_pages_names_the_remedy(path: Path) -> None:
+    store = SqliteStore(SqliteSettings(path=path))
+    await store.open()
+    await store.put_tenant(ACME)
+    writing = store._writing  # pyright: ignore[reportPrivateUsage]
+    assert writing is not None
+    pages = (await writing.exec_driver_sql("PRAGMA page_count")).scalar()
+    await writing.exec_driver_sql(f"PRAGMA max_page_count={pages}")
+    await writing.rollback()
+    for number in range(100):
+        try:
+            await store.settle(settlement(number))
+        except Failed as error:
+            failure = error.failure
+            break
+    else:
+        raise AssertionError("the file never became full")
+    assert failure.detail == {"sqlite": "SQLITE_FULL"}
+    assert "full: free space" in failure.message
+    assert await store.outcome(request_id(number)) is None
+    await writing.exec_driver_sql("PRAGMA max_page_count=1000000")
+    await writing.rollback()
+    await store.settle(settlement(number))
+    await store.check_integrity()
+    await store.close()
+
+
+async def test_a_lock_held_by_another_process_is_reported_for_all_at_once(
+    store: SqliteStore, path: Path
+) -> None:
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    given = [store.settle(settlement(number)) for number in range(10)]
+    results = await asyncio.gather(*given, return_exceptions=True)
+    other.execute("ROLLBACK")
+    other.close()
+    failures = [result.failure for result in results if isinstance(result, Failed)]
+    assert len(failures) == 10
+    assert {failure.detail["sqlite"] for failure in failures} == {"SQLITE_BUSY"}
+    assert await store.spent(ACME.id, MONTH) == 0
+    await store.settle(settlement(1))
+
+
+async def test_a_file_that_became_read_only_keeps_answering_reads(
+    store: SqliteStore, path: Path
+) -> None:
+    await store.settle(settlement(1))
+    writing = store._writing  # pyright: ignore[reportPrivateUsage]
+    assert writing is not None
+    await writing.exec_driver_sql("PRAGMA query_only=ON")
+    await writing.rollback()
+    failure = await refused(store, 2)
+    assert failure.detail == {"sqlite": "SQLITE_READONLY"}
+    assert await store.spent(ACME.id, MONTH) == 7
+    await writing.exec_driver_sql("PRAGMA query_only=OFF")
+    await writing.rollback()
+    await store.settle(settlement(2))
+
+
+@pytest.fixture
+def letter(path: Path) -> Path:
+    path.write_bytes(b"this is a letter to a friend, " * 100)
+    return path
+
+
+async def test_a_file_that_is_no_database_is_named_at_the_start(letter: Path) -> None:
+    with pytest.raises(Failed) as caught:
+        await SqliteStore(SqliteSettings(path=letter)).open()
+    failure = caught.value.failure
+    assert failure.detail == {"sqlite": "SQLITE_NOTADB"}
+    assert str(letter) in failure.message
+    assert "set store.path" in failure.message
+
+
+async def test_a_directory_that_cannot_be_made_is_named_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(Failed) as caught:
+        await SqliteStore(SqliteSettings(path=tmp_path / "file" / "octant.db")).open()
+    assert caught.value.failure.kind is FailureKind.RECORD_NOT_STORED
+
+
+async def test_old_traces_are_removed_and_everything_else_is_kept(path: Path) -> None:
+    store = SqliteStore(SqliteSettings(path=path, keep_traces=20, prune_chunk=8))
+    await store.open()
+    await store.put_tenant(ACME)
+    for number in range(100):
+        await store.settle(settlement(number))
+    kept = [number for number in range(100) if await store.events(request_id(number))]
+    assert kept == list(range(100 - len(kept), 100))
+    assert 20 <= len(kept) <= 20 + 8
+    assert await store.outcome(request_id(0)) is not None
+    assert await store.manifest(request_id(0)) is not None
+    assert await store.spent(ACME.id, MONTH) == 700
+    await store.check_integrity()
+    await store.close()
