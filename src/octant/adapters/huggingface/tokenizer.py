@@ -60,7 +60,8 @@ class _Spelling(StrEnum):
     """How a vocabulary writes bytes as text."""
 
     BYTE_LEVEL = "byte_level"
-    SENTENCEPIECE = "sentencepiece"
+    SPACE_MARKS = "space_marks"
+    SPACE_MARKS_AND_BYTES = "space_marks_and_bytes"
     PLAIN = "plain"
 
 
@@ -167,8 +168,11 @@ class HuggingFaceTokenizer(Tokenizer):
         match self._spelling:
             case _Spelling.BYTE_LEVEL:
                 return _byte_level(text)
-            case _Spelling.SENTENCEPIECE:
-                return _sentencepiece(text)
+            case _Spelling.SPACE_MARKS:
+                return _space_marks(text)
+            case _Spelling.SPACE_MARKS_AND_BYTES:
+                byte = _BYTE_TOKEN.fullmatch(text)
+                return _space_marks(text) if byte is None else bytes([int(byte[1], 16)])
             case _Spelling.PLAIN:
                 return self.decode((token,)).encode()
 
@@ -224,8 +228,10 @@ def _spelling(definition: bytes) -> _Spelling:
     kinds = {step.get("type") for step in steps}
     if "ByteLevel" in kinds:
         return _Spelling.BYTE_LEVEL
-    if kinds & {"ByteFallback", "Metaspace"} or any(_replaces_space_mark(step) for step in steps):
-        return _Spelling.SENTENCEPIECE
+    if "ByteFallback" in kinds:
+        return _Spelling.SPACE_MARKS_AND_BYTES
+    if "Metaspace" in kinds or any(_replaces_space_mark(step) for step in steps):
+        return _Spelling.SPACE_MARKS
     return _Spelling.PLAIN
 
 
@@ -262,8 +268,5 @@ def _byte_level(text: str) -> bytes:
         return text.encode()
 
 
-def _sentencepiece(text: str) -> bytes:
-    byte = _BYTE_TOKEN.fullmatch(text)
-    if byte is not None:
-        return bytes([int(byte[1], 16)])
+def _space_marks(text: str) -> bytes:
     return text.replace(_SPACE_MARK, " ").encode()
