@@ -59,9 +59,10 @@ def time_decode(
     facts = executor.facts
     length = context + _UNTIMED_STEPS + steps
     tables = _tables(facts, batch, length)
-    last: list[int] = []
-    for row in range(batch):
-        last.append(_prefill(executor, row, _prompt(facts.vocab_size, row, context), tables[row]))
+    last = [
+        _prefill(executor, row, _prompt(facts.vocab_size, row, context), tables[row])
+        for row in range(batch)
+    ]
     times_ns: list[int] = []
     for past in range(context, length):
         slices = tuple(_slice(facts, row, (last[row],), past, tables[row]) for row in range(batch))

@@ -12,7 +12,7 @@ import warnings
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,13 +27,23 @@ INSTALL = "pip install torch==2.13.0 && pip install 'octant[prepare]'"
 
 _REFERENCE_TOKENS = 48
 _FIXTURE_TOP = 8
-# Up to here the reference is computed in f32 (8 GB), beyond in the checkpoint's own precision.
-_MAX_WIDENED_PARAMETERS = 2_000_000_000
+# Two billion parameters in 16 bit: up to here the reference is computed in f32, in 8 GB.
+_MAX_WIDENED_BYTES = 4_000_000_000
+_HALF = ("torch.float16", "torch.bfloat16")
+_LOCAL_ONLY = {"trust_remote_code": False, "local_files_only": True}
 _MAX_WARNINGS = 20
 _MAX_WARNING_CHARS = 300
 # NNCF's int4 wants groups that divide the inner dimension; the largest that does costs the least.
 _INT4_GROUPS = (128, 64, 32)
 _INT4_RATIO = 1.0
+
+
+class _Reference(NamedTuple):
+    """What was learned while the reference implementation was in memory."""
+
+    dtype: str
+    parameters: int
+    fixture: ParityFixture
 
 
 def tool_versions() -> dict[str, str]:
@@ -61,54 +71,33 @@ def export_decoder(
         warnings.simplefilter("always")
         torch: Any = import_module("torch")
         transformers: Any = import_module("transformers")
-        convert: Any = import_module("optimum.exporters.openvino.convert")
-        configuration: Any = import_module("optimum.intel.openvino.configuration")
-        progress(f"reading {source.name}")
-        model = transformers.AutoModelForCausalLM.from_pretrained(
-            source,
-            dtype=torch.bfloat16 if weights == "bf16" else "auto",
-            attn_implementation="eager",
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-        ).eval()
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            source, trust_remote_code=False, local_files_only=True
-        )
-        dtype = model.dtype
-        parameters = sum(int(tensor.numel()) for tensor in model.parameters())
         progress("computing reference logits")
-        if parameters <= _MAX_WIDENED_PARAMETERS:
-            model.float()
-        reference_dtype = model.dtype
-        fixture = _write_reference(torch, model, target / REFERENCE_FILE)
-        model.to(dtype)
+        reference = _write_reference(torch, transformers, source, target / REFERENCE_FILE)
+        progress(f"reading {source.name}")
+        # Read anew: casting the reference back from f32 would cast its rotary frequencies too.
+        dtype = torch.bfloat16 if weights == "bf16" else "auto"
+        model = _read_model(transformers, source, dtype, "sdpa")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(source, **_LOCAL_ONLY)
+        stored = str(model.dtype).removeprefix("torch.")
         progress("tracing the graph")
-        model.set_attn_implementation("sdpa")
-        convert.export_from_model(
-            model=model,
-            output=target,
-            task="text-generation-with-past",
-            # Left to itself, the exporter compresses what is large.
-            ov_config=configuration.OVConfig(dtype="auto"),
-            stateful=True,
-            preprocessors=[tokenizer],
-            patch_16bit_model=dtype in (torch.float16, torch.bfloat16),
-        )
+        _trace(model, tokenizer, target)
     return ExportFacts(
         versions=versions,
-        dtype=str(dtype).removeprefix("torch."),
-        reference_dtype=str(reference_dtype).removeprefix("torch."),
-        parameters=parameters,
+        dtype=stored,
+        reference_dtype=reference.dtype,
+        parameters=reference.parameters,
         warnings=_distinct(caught),
-        fixture=fixture,
+        fixture=reference.fixture,
     )
 
 
 def compress_weights(
     graph: Path, target: Path, weights: WeightFormat, *, progress: OnProgress
 ) -> tuple[str, ...]:
-    """Writes the graph with 8 or 4 bit weights, its configuration beside it. Raises Failed(PREPARATION_FAILED)."""
+    """Writes the graph with 8 or 4 bit weights, its configuration beside it; returns the passes.
+
+    Raises Failed(PREPARATION_FAILED) when 4 bit groups do not divide the matrices.
+    """
     ov: Any = import_module("openvino")
     nncf: Any = import_module("nncf")
     model = ov.Core().read_model(graph / MODEL_FILE)
@@ -131,19 +120,47 @@ def compress_weights(
     return passes
 
 
-def _write_reference(torch: Any, model: Any, path: Path) -> ParityFixture:
+def _trace(model: Any, tokenizer: Any, target: Path) -> None:
+    convert: Any = import_module("optimum.exporters.openvino.convert")
+    configuration: Any = import_module("optimum.intel.openvino.configuration")
+    convert.export_from_model(
+        model=model,
+        output=target,
+        task="text-generation-with-past",
+        # Left to itself, the exporter compresses what is large.
+        ov_config=configuration.OVConfig(dtype="auto"),
+        stateful=True,
+        preprocessors=[tokenizer],
+        patch_16bit_model=str(model.dtype) in _HALF,
+    )
+
+
+def _write_reference(torch: Any, transformers: Any, source: Path, path: Path) -> _Reference:
     """Logits `[_REFERENCE_TOKENS, vocab]` after a fixed prompt that strides over the vocabulary."""
+    size_bytes = sum(file.stat().st_size for file in source.glob("*.safetensors"))
+    dtype = torch.float32 if size_bytes <= _MAX_WIDENED_BYTES else "auto"
+    model = _read_model(transformers, source, dtype, "eager")
     vocab = int(model.config.vocab_size)
     tokens = [(7 + 7919 * index) % vocab for index in range(_REFERENCE_TOKENS)]
     with torch.no_grad():
         logits = model(torch.tensor([tokens])).logits[0].float().numpy()
     np.savez(path, tokens=np.array(tokens), logits=logits)
     top = np.argsort(logits[-1])[::-1][:_FIXTURE_TOP]
-    return ParityFixture(
-        tokens=tuple(tokens),
-        top_tokens=tuple(int(token) for token in top),
-        top_logits=tuple(float(logits[-1][token]) for token in top),
+    return _Reference(
+        dtype=str(model.dtype).removeprefix("torch."),
+        parameters=sum(int(tensor.numel()) for tensor in model.parameters()),
+        fixture=ParityFixture(
+            tokens=tuple(tokens),
+            top_tokens=tuple(int(token) for token in top),
+            top_logits=tuple(float(logits[-1][token]) for token in top),
+        ),
     )
+
+
+def _read_model(transformers: Any, source: Path, dtype: Any, attention: str) -> Any:
+    return transformers.AutoModelForCausalLM.from_pretrained(
+        source, dtype=dtype, attn_implementation=attention, use_safetensors=True, **_LOCAL_ONLY
+    ).eval()
 
 
 def _int4_group(model: Any) -> int:
