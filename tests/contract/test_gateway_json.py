@@ -79,6 +79,22 @@ def test_every_error_is_classified(
     assert says in failure.message
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name":"a","%s":1}',
+        b'{"name":"a","inner":{"%s":1}}',
+        b'{"name":"a","tagged":[{"kind":"%s"}]}',
+    ],
+)
+def test_what_a_caller_sent_is_quoted_briefly(body: bytes) -> None:
+    with pytest.raises(Failed) as raised:
+        decode_body(body % (b"x" * 100_000), Body, FIELDS, 64)
+    failure = raised.value.failure
+    assert len(failure.message) < 400
+    assert len(failure.param or "") < 400
+
+
 def test_the_last_of_duplicate_keys_counts() -> None:
     assert decode_body(b'{"name":"a","name":"b"}', Body, FIELDS, 64).name == "b"
 

@@ -2,13 +2,23 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from octant.adapters.sqlite.settings import SqliteSettings
+from octant.adapters.sqlite.store import SqliteStore
+from octant.adapters.system.clock import SystemClock
+from octant.adapters.system.entropy import SystemEntropy
+from octant.core.failure import Failed
 from octant.core.identity import Scope
+from octant.core.ids import ActorId
+from octant.gateway.api_keys import KeyGrant, mint_key
+from octant.gateway.authentication import Authenticator
 from octant.gateway.settings import GatewaySettings
-from tests.support.gateway import Gateway, running_gateway
+from octant.ports.store import Tenant
+from tests.support.gateway import ACME, PEPPER, Gateway, running_gateway
 
 
 @pytest.fixture
@@ -105,3 +115,26 @@ async def test_a_flood_of_bad_keys_asks_the_store_once_per_prefix(gateway: Gatew
         await code_with(gateway, "Bearer sk-malformed")
     # One lookup in each second of the cache's lifetime; twenty requests take a few at most.
     assert gateway.keys.lookups - before < 20
+
+
+async def test_a_key_of_the_shipped_store_opens_until_it_is_revoked(tmp_path: Path) -> None:
+    store, clock = SqliteStore(SqliteSettings(path=tmp_path / "octant.db")), SystemClock()
+    tenant = Tenant(id=ACME, name="Acme", created_unix_ns=0)
+    grant = KeyGrant(tenant=ACME, actor=ActorId("alice"), name="test")
+    minted = mint_key(grant, SystemEntropy(), PEPPER, clock.unix_ns())
+    header = f"Bearer {minted.plaintext}".encode()
+    await store.open()
+    try:
+        await store.put_tenant(tenant)
+        await store.put_key(minted.record)
+        authenticator = Authenticator(store, clock, PEPPER)
+        identity = await authenticator.authenticate(header, (Scope.INFERENCE,))
+        assert identity.principal.key_id == minted.record.id
+        await store.put_key(msgspec.structs.replace(minted.record, revoked_unix_ns=1))
+        # Another server process, or this one after the lifetime of its cache.
+        with pytest.raises(Failed):
+            await Authenticator(store, clock, PEPPER).authenticate(header, (Scope.INFERENCE,))
+        with pytest.raises(Failed):
+            await Authenticator(store, clock, b"other").authenticate(header, (Scope.INFERENCE,))
+    finally:
+        await store.close()
