@@ -1,7 +1,9 @@
 """The engine loop over a model with real paged memory, turn by turn, without a process."""
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from octant.compute.schedule import SchedulerSettings
 from octant.compute.token_scheduler import TokenScheduler
@@ -15,6 +17,7 @@ from octant.core.events import (
 )
 from octant.core.failure import Failed, FailureKind
 from octant.core.stage import Stage
+from octant.core.step import StepPlan
 from octant.core.stream import ChoiceFinished, FinishReason, PositionLogprobs
 from octant.core.work import ModelWork
 from octant.ports.executor import Executor
@@ -172,8 +175,12 @@ def positions(outputs: list[WorkOutput]) -> list[PositionLogprobs]:
 
 
 @pytest.mark.parametrize("stop", [(), ("END",), ("nd",), ("€x",)])
-def test_logprobs_cover_exactly_the_text_that_was_sent(stop: tuple[str, ...]) -> None:
-    outputs = Engine().answer(work(saying("€ one END two€x"), stop=stop, top_logprobs=2))
+@pytest.mark.parametrize("max_tokens", [10, 11, 12, 40])
+def test_logprobs_cover_exactly_the_text_that_was_sent(
+    stop: tuple[str, ...], max_tokens: int
+) -> None:
+    asked = work(saying("€ one END two€x"), stop=stop, top_logprobs=2, max_tokens=max_tokens)
+    outputs = Engine().answer(asked)
     covered = positions(outputs)
     assert b"".join(entry.chosen.utf8 for entry in covered).decode() == text_of(outputs)
     assert {len(entry.top) for entry in covered} == {2}
@@ -265,6 +272,28 @@ def test_a_step_that_raises_fails_its_works_and_the_engine_goes_on() -> None:
         failure = engine.link.outputs(name)[-1].failure
         assert failure is not None and failure.kind is FailureKind.MODEL_FAILURE
     assert text_of(engine.answer(work(saying("still here"), "req_2"))) == "still here"
+
+
+def test_choices_that_fail_together_fail_their_work_once() -> None:
+    class Spoiled(ModelledExecutor):
+        steps = 0
+
+        def execute(self, plan: StepPlan) -> NDArray[np.float32]:
+            self.steps += 1
+            logits = super().execute(plan)
+            return logits if self.steps < 5 else logits * np.nan
+
+    engine = Engine(Spoiled())
+    outputs = engine.answer(work(b"two at once", n=2, ignore_eos=True))
+    assert [output.failure is not None for output in outputs[-2:]] == [False, True]
+
+
+def test_failures_in_a_row_are_counted_anew_after_a_good_step() -> None:
+    engine = Engine(FaultyExecutor(ModelledExecutor(), after=0))
+    for index in range(6):
+        engine.tell(work([RAISE_MARK, 65], f"req_{index}"), work(b"good", f"req_good_{index}"))
+        engine.turns(1)
+        engine.answer(work(saying("good"), f"req_then_{index}"))
 
 
 def test_an_executor_that_keeps_failing_ends_the_engine_with_a_reason() -> None:

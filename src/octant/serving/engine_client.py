@@ -171,11 +171,10 @@ class EngineClient:
     def _deliver(self, output: WorkOutput) -> None:
         attempt = AttemptId(output.request_id, output.attempt)
         stream = self._streams.get(attempt)
-        if stream is not None and not stream.ended:
+        if stream is not None:
             stream.put(output)
-            if not stream.ended:
-                return
-        if output.usage is None:
+        wanted = stream is not None and not stream.ended
+        if not wanted and output.usage is None:
             self._cancel(attempt)
 
 

@@ -201,8 +201,6 @@ class EngineLoop:
     def _note_scheduled(
         self, work: LiveWork, choice: LiveChoice, cached_tokens: int, now_ns: int
     ) -> None:
-        if choice.scheduled:
-            return
         choice.scheduled = True
         if choice.index == 0:
             work.cached_tokens = cached_tokens

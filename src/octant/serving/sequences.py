@@ -90,7 +90,6 @@ class LiveChoice:
         self._tokenizer = words.tokenizer
         self._ends = ends(sampling, words.eos)
         self._stop_token_ids = frozenset(sampling.stop_token_ids)
-        self._min_tokens = sampling.min_tokens
         self._max_tokens = max_tokens
         self._text = TextStream(
             words.tokenizer, sampling.stop, sampling.min_tokens, work.prompt_tokens
@@ -110,10 +109,13 @@ class LiveChoice:
         return Stage.DECODE if self.generated else Stage.PREFILL
 
     def take(self, sampled: Sampled) -> Taken:
-        """Appends a token. The one that ends the answer by itself (EOS, stop id) has no text."""
+        """Appends a token. The one that ends the answer by itself (EOS, stop id) has no text.
+
+        The sampler gives none of those before `min_tokens`.
+        """
         token = sampled.token
         self.row.append(token)
-        ended = token in self._ends and self.generated > self._min_tokens
+        ended = token in self._ends
         last = ended or self.generated >= self._max_tokens
         tokens = () if ended else (token,)
         if self._logprobs is not None and not ended:
