@@ -13,7 +13,10 @@ _MIB = 1024 * 1024
 
 
 class ObjectiveSection(Section):
-    """What one workload profile promises, and the longest a request of it may take."""
+    """What one workload profile promises, and the longest a request of it may take.
+
+    The deadline is enforced. The three objectives before it are stated; nothing acts on them yet.
+    """
 
     ttft_ms: int = setting(2_000, "Time to the first token.", ge=1)
     tpot_ms: int = setting(200, "Time for each further token, on average.", ge=1)

@@ -63,11 +63,7 @@ class EngineSection(Section):
         chosen_by="a minute of a fast stream",
         ge=1,
     )
-    max_link_messages: int = setting(
-        10_000, "Messages between server and engine that may be under way.", ge=1
-    )
     pulse_ms: int = setting(1_000, "Longest silence of an idle engine.", ge=1)
-    max_failed_steps: int = setting(3, "Failed steps in a row that end the engine.", ge=1)
     stall_ms: int = setting(
         30_000,
         "Time without progress after which a busy engine counts as hung.",

@@ -1,0 +1,51 @@
+"""docs/configuration.md lists every setting, and every setting is used."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from octant.app.settings import Leaf, leaves
+from octant.app.settings_text import chosen_by, reference_markdown
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "configuration.md"
+SOURCES = ROOT / "src" / "octant"
+# Objectives are promises to people; what enforces them comes with recipes and their gates.
+STATED_ONLY = {"ttft_ms", "tpot_ms", "total_ms"}
+each_leaf = pytest.mark.parametrize("leaf", list(leaves()), ids=lambda leaf: leaf.name)
+
+
+def test_the_reference_is_what_the_declarations_say() -> None:
+    _, marker, listed = PAGE.read_text(encoding="utf-8").partition("-->\n\n")
+    assert marker, "the page has lost the comment that stands before the reference"
+    assert listed == reference_markdown(), (
+        "replace everything below the comment with the output of: python -c "
+        "'from octant.app.settings_text import reference_markdown as r; print(r(), end=\"\")'"
+    )
+
+
+@each_leaf
+def test_every_setting_is_explained_in_a_sentence(leaf: Leaf) -> None:
+    meaning = leaf.field.description or ""
+    assert meaning.endswith(".")
+    assert meaning[0].isupper() or meaning[0] in "/`"
+    assert not chosen_by(leaf).endswith(".")
+
+
+@each_leaf
+def test_every_setting_is_used(leaf: Leaf) -> None:
+    """A setting that nothing reads would be a promise that nobody keeps."""
+    *_, table, key = leaf.name.split(".")
+    if key in STATED_ONLY:
+        assert leaf.name.startswith("objectives.")
+        return
+    readers = [
+        path.read_text(encoding="utf-8")
+        for path in (SOURCES / "app").glob("*.py")
+        if not path.name.startswith("settings_")
+    ]
+    readers += [path.read_text(encoding="utf-8") for path in (SOURCES / "cli").rglob("*.py")]
+    used = re.compile(rf"\.{key}\b")
+    whole = re.compile(rf"\.{table}\.model_dump")
+    assert any(used.search(text) or whole.search(text) for text in readers), leaf.name
