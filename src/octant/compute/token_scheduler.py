@@ -15,7 +15,6 @@ the first of the waiting ones. By induction over a finite number of predecessors
 """
 
 from bisect import insort
-from collections import Counter
 from operator import attrgetter
 
 from octant.compute.ranking import may_displace, rank_of
@@ -61,7 +60,6 @@ class TokenScheduler:
         self._live: dict[SequenceId, SequenceState] = {}
         self._running: list[SequenceState] = []  # by rank, first first
         self._waiting: list[SequenceState] = []  # by rank, first first
-        self._leaving: dict[SequenceId, SequenceState] = {}  # cancelled, but in the step under way
         self._step: StepPlan | None = None
         self._steps_planned = 0
 
@@ -72,7 +70,7 @@ class TokenScheduler:
         model's context, CAPACITY_EXHAUSTED for what the whole pool could not hold, OVERLOADED when
         the queue is full. Raises ValueError for a sequence id that is in use.
         """
-        if request.sequence in self._live or request.sequence in self._leaving:
+        if request.sequence in self._live:
             raise ValueError(f"sequence {request.sequence} is already here")
         raise_if_it_cannot_run(request, self._pool, self._max_context)
         raise_if_full(len(self._waiting), self._settings.max_waiting)
@@ -83,16 +81,15 @@ class TokenScheduler:
         insort(self._waiting, state, key=_BY_RANK)
 
     def cancel(self, sequence: SequenceId) -> bool:
-        """Forgets a sequence; False when it is unknown. What it held is free for the next plan."""
-        state = self._live.pop(sequence, None)
-        if state is None:
-            return False
-        self._line_of(state).remove(state)
-        if self._step is None:
-            state.stop()
-        else:
-            self._leaving[sequence] = state
-        return True
+        """Frees a sequence; False when it is unknown. Allowed at any time, also during a step.
+
+        A step under way still computes into its blocks, but no plan can give them to anyone before
+        that step is committed.
+        """
+        state = self._live.get(sequence)
+        if state is not None:
+            self._free(state)
+        return state is not None
 
     def plan(self, now_ns: int) -> Planned:
         """The next step; None when nothing is left to compute. Commit a step before the next."""
@@ -113,18 +110,16 @@ class TokenScheduler:
         step, self._step = self._step, None
         if step is None or step.number != result.number:
             raise ValueError(f"step {result.number} was never planned or is already committed")
-        for state in self._leaving.values():
-            state.stop()
-        self._leaving.clear()
         for sequence in result.failed:
             self._discard(sequence)
         for piece in step.slices:
-            if piece.sequence in self._live:
-                self._live[piece.sequence].advance(len(piece.tokens))
+            if state := self._running_still(piece.sequence):
+                state.advance(len(piece.tokens))
         for sampled in result.sampled:
             self._extend(sampled)
         for piece in step.slices:
-            if piece.sequence in self._live and not self._live[piece.sequence].pending:
+            state = self._running_still(piece.sequence)
+            if state is not None and not state.pending:
                 raise ValueError(f"step {step.number} has no token for sequence {piece.sequence}")
 
     def counts(self) -> SchedulerCounts:
@@ -163,20 +158,21 @@ class TokenScheduler:
 
         The first one that lacks space ends it: whoever is behind must not take what it waits for.
         """
-        filling = sum(s.is_long and s.pending > 1 for s in self._running)
-        for state in tuple(self._waiting):
+        filling = self._long_ones_filling()
+        index = 0
+        while index < len(self._waiting):
+            state = self._waiting[index]
             if self._waits_for_another(state, filling):
+                index += 1
                 continue
-            if self._tokens_left_for(state) < 1:
-                return
             fit = state.table.fit(state.tokens)
             victims = self._displaced_by(state, fit)
-            if victims is None:
+            if victims is None or self._tokens_left_for(state) < 1:
                 return
             for victim in victims:
                 self._preempt(victim, events)
             self._start(state, fit, events)
-            filling += state.is_long
+            filling = self._long_ones_filling()
 
     def _compose(self) -> StepPlan | None:
         """One token for each decoding sequence, the rest of the step in chunks of prompts."""
@@ -198,6 +194,9 @@ class TokenScheduler:
             if state.pending == 1 or state.rank < newcomer.rank:
                 left -= min(state.pending, self._settings.max_prefill_chunk)
         return left
+
+    def _long_ones_filling(self) -> int:
+        return sum(state.is_long and state.pending > 1 for state in self._running)
 
     def _waits_for_another(self, state: SequenceState, long_ones_filling: int) -> bool:
         """Whether it is not this sequence's turn, for a reason that holds up nobody behind it.
@@ -261,7 +260,7 @@ class TokenScheduler:
         insort(self._waiting, state, key=_BY_RANK)
 
     def _extend(self, sampled: SampledToken) -> None:
-        state = self._live.get(sampled.sequence)
+        state = self._running_still(sampled.sequence)
         if state is None:
             return
         if state.pending:
@@ -274,38 +273,33 @@ class TokenScheduler:
 
     def _discard(self, sequence: SequenceId) -> None:
         """A sequence that failed; a retry must not find what may have made it fail."""
-        state = self._live.get(sequence)
-        if state is not None:
+        if state := self._running_still(sequence):
             state.table.withdraw()
             self._free(state)
 
+    def _running_still(self, sequence: SequenceId) -> SequenceState | None:
+        """None when it was cancelled since the plan, even if its id has been submitted again."""
+        state = self._live.get(sequence)
+        return state if state is not None and state.runs else None
+
     def _free(self, state: SequenceState) -> None:
         del self._live[state.request.sequence]
-        self._line_of(state).remove(state)
+        (self._running if state.runs else self._waiting).remove(state)
         state.stop()
-
-    def _line_of(self, state: SequenceState) -> list[SequenceState]:
-        return self._running if state.runs else self._waiting
 
     def check_integrity(self) -> None:
         """Raises AssertionError with the fact that is wrong. Holds between any two calls."""
-        self._pool.check_integrity()
-        listed = self._running + self._waiting
+        listed = [*self._running, *self._waiting]
+        self._pool.check_integrity([state.table.blocks for state in listed])
         assert len(listed) == len(self._live), "a live sequence neither runs nor waits, or twice"
         for line in (self._running, self._waiting):
-            assert line == sorted(line, key=_BY_RANK), "a line is out of rank order"
-        held = Counter(
-            b for state in [*listed, *self._leaving.values()] for b in state.table.blocks
-        )
-        for block in range(self._pool.block_count):
-            assert held[block] == self._pool.references(block), (
-                f"block {block} has {self._pool.references(block)} references but {held[block]}"
-                " sequences hold it"
-            )
+            ranks = [state.rank for state in line]
+            assert ranks == sorted(ranks), f"a line is out of rank order: {ranks}"
         for state in listed:
             name = state.request.sequence
             assert self._live.get(name) is state, f"sequence {name} is listed but not live"
-            assert state.runs == (state in self._running), f"sequence {name} is in the wrong line"
             assert state.pending > 0, f"sequence {name} has nothing left to compute"
             assert state.runs or not state.computed, f"sequence {name} waits with computed tokens"
             state.table.check_integrity(state.computed)
+        assert all(state.runs for state in self._running), "a sequence runs without blocks"
+        assert not any(state.runs for state in self._waiting), "a sequence waits with blocks"

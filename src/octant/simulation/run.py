@@ -82,7 +82,7 @@ class _Run:
         )
         self._clock = VirtualClock()
         # Last first, so that the next one is popped from the end.
-        self._outside = sorted(_happenings(workload), key=lambda h: h[:2], reverse=True)
+        self._outside = _happenings(workload)[::-1]
         self._requests = {a.request.sequence: a.request for a in workload.arrivals}
         work = sum(len(r.prompt) + r.max_tokens for r in self._requests.values())
         self._decisions_max = _RECOMPUTED_AT_MOST * work + len(self._outside)
@@ -179,4 +179,4 @@ def _happenings(workload: Workload) -> list[_Outside]:
         happenings.append(_Outside(arrival.request.arrived_ns, False, arrival))
         if arrival.cancelled_at_ns is not None:
             happenings.append(_Outside(arrival.cancelled_at_ns, True, arrival))
-    return happenings
+    return sorted(happenings, key=lambda happening: (happening.at_ns, happening.cancels))

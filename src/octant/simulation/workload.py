@@ -56,7 +56,7 @@ def random_workload(seed: int) -> Workload:
     dice = Dice(SeededEntropy(seed))
     machine = _random_machine(dice)
     crowd = _Crowd(dice, machine, hurried=dice.chance(33), troubled=dice.chance(33))
-    for _ in range(dice.between(2, 10)):
+    for _ in range(dice.between(2, 8)):
         crowd.add_request()
     by_instant = sorted(crowd.arrivals, key=lambda arrival: arrival.request.arrived_ns)
     return Workload(seed, machine, tuple(by_instant))

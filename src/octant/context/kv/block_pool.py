@@ -12,6 +12,9 @@ Law: every block is in exactly one region, and content is written only while it 
 A block is charged to the tenant that made it live, until it is live no longer.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
 from octant.context.kv.prefix_cache import PrefixCache
 from octant.core.ids import TenantId
 
@@ -122,21 +125,21 @@ class BlockPool:
         if not self._charged[tenant]:
             del self._charged[tenant]
 
-    def check_integrity(self) -> None:
-        """Raises AssertionError with the fact that is wrong."""
+    def check_integrity(self, holders: Iterable[Sequence[int]]) -> None:
+        """Raises AssertionError with the fact that is wrong, given what every holder holds."""
         self._cache.check_integrity()
-        empty = set(self._empty)
-        assert len(empty) == len(self._empty), "a block is listed as empty twice"
-        charged: dict[TenantId, int] = {}
-        for block, references in enumerate(self._references):
-            regions = (references > 0) + (block in empty) + self._cache.is_idle(block)
-            assert regions == 1, f"block {block} is in {regions} regions, {references} references"
-            assert block not in empty or not self._cache.holds(block), (
-                f"block {block} is listed as empty but its content can be found"
-            )
-            payer = self._payer[block]
-            assert (payer is not None) == (references > 0), f"block {block} is charged wrongly"
-            if payer is not None:
-                charged[payer] = charged.get(payer, 0) + 1
+        references = [0] * self.block_count
+        for blocks in holders:
+            for block in blocks:
+                references[block] += 1
+        wrong = [b for b, count in enumerate(references) if count != self._references[b]]
+        assert not wrong, f"blocks {wrong} have more or fewer references than holders"
+        live = [block for block, count in enumerate(references) if count]
+        regions = sorted([*live, *self._empty, *self._cache.idle()])
+        assert regions == list(range(self.block_count)), "a block is in no region, or in several"
+        findable = [block for block in self._empty if self._cache.holds(block)]
+        assert not findable, f"blocks {findable} are listed as empty but their content is found"
+        paid = [block for block, payer in enumerate(self._payer) if payer is not None]
+        assert paid == live, f"blocks {live} are live, but tenants are charged for {paid}"
+        charged = Counter(payer for payer in self._payer if payer is not None)
         assert charged == self._charged, "the charges of tenants differ from their live blocks"
-        assert self.live == sum(charged.values()), "live blocks and charges differ"

@@ -39,6 +39,10 @@ class PrefixCache:
         """Cached blocks that no sequence holds."""
         return len(self._idle)
 
+    def idle(self) -> tuple[int, ...]:
+        """Those blocks, the one to evict next first."""
+        return tuple(self._idle)
+
     def find(self, digest: bytes) -> int | None:
         """The block that holds this prefix's last block, if any does."""
         return self._block_of.get(digest)
