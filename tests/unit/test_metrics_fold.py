@@ -7,7 +7,13 @@ from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from octant.core import events
-from octant.core.events import AnyEvent, EngineStateChanged, FirstToken, StepExecuted
+from octant.core.events import (
+    AnyEvent,
+    EngineLoadChanged,
+    EngineStateChanged,
+    FirstToken,
+    StepExecuted,
+)
 from octant.core.failure import Failure, FailureKind
 from octant.core.ids import RequestId
 from octant.core.outcome import OutcomeStatus
@@ -41,15 +47,22 @@ def _folded(*happened: AnyEvent, limits: MetricsLimits | None = None) -> Metrics
     return metrics
 
 
-def _step(at_ms: float, *, decode: int, running: int, prefill: int = 0) -> StepExecuted:
+def _step(at_ms: float, *, decode: int, prefill: int = 0) -> StepExecuted:
     return StepExecuted(
         at_ns=happenings.at(at_ms),
         route=happenings.ROUTE.id,
         duration_ns=10 * NS_PER_MS,
         executor_ns=9 * NS_PER_MS,
-        sequences=max(1, running),
+        sequences=4,
         prefill_tokens=prefill,
         decode_tokens=decode,
+    )
+
+
+def _load(at_ms: float, *, running: int) -> EngineLoadChanged:
+    return EngineLoadChanged(
+        at_ns=happenings.at(at_ms),
+        route=happenings.ROUTE.id,
         running=running,
         waiting=3,
         kv_blocks_used=5,
@@ -125,10 +138,13 @@ def test_step_intervals_count_once_per_decoded_token_and_skip_idle_gaps() -> Non
     metrics = _folded(
         happenings.received(),
         *happenings.before_the_engine(),
-        _step(100, decode=0, running=4, prefill=40),
-        _step(110, decode=4, running=4),
-        _step(120, decode=4, running=0),
-        _step(5000, decode=1, running=1),
+        _step(100, decode=0, prefill=40),
+        _load(100, running=4),
+        _step(110, decode=4),
+        _step(120, decode=4),
+        _load(120, running=0),
+        _step(5000, decode=1),
+        _load(5000, running=1),
     )
 
     assert metrics.value(catalogue.INTER_TOKEN_LATENCY, *ENGINE) == 8
@@ -149,7 +165,8 @@ def test_a_lost_engine_has_no_load_and_counts_its_restarts() -> None:
     metrics = _folded(
         happenings.received(),
         *happenings.before_the_engine(),
-        _step(100, decode=1, running=4),
+        _step(100, decode=1),
+        _load(100, running=4),
         lost,
     )
 

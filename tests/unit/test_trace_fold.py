@@ -182,10 +182,6 @@ def test_events_of_another_request_are_refused() -> None:
         sequences=1,
         prefill_tokens=0,
         decode_tokens=1,
-        running=1,
-        waiting=0,
-        kv_blocks_used=1,
-        kv_blocks_total=2,
     )
 
     for events in ([*happenings.whole_request(), *stranger], [*happenings.whole_request(), step]):

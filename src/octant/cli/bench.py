@@ -111,7 +111,7 @@ async def _measure(
     async with (
         private_server(source.directory, config) as server,
         json_child("load generator", "octant.cli.load_generator") as load,
-        json_child("bare loop", "octant.cli.bare_loop", str(source.directory), settings) as bare,
+        json_child("bare loop", "octant.cli.bare_worker", str(source.directory), settings) as bare,
     ):
         rss_bytes = await idle_rss_bytes(server)
         with _progress() as progress:

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from octant.cli.http_client import unavailable
+from octant.core.failure import Failed, Failure
+from octant.core.record import from_builtins
 
 _MAX_LINE_BYTES = 64 * 1024 * 1024
 _STOP_GRACE_S = 10.0
@@ -45,13 +47,16 @@ class JsonChild:
         return await self.read()
 
     async def read(self) -> dict[str, Any]:
-        """The next line of the child. Raises Failed when it ends before one."""
+        """The next line of the child. Raises the Failed that it tells, or that it has ended."""
         stdout = self._process.stdout
         assert stdout is not None
         line = await stdout.readline()
         if not line:
             raise self._died()
-        return json.loads(line)
+        answer = json.loads(line)
+        if "failure" in answer:
+            raise Failed(from_builtins(answer["failure"], Failure))
+        return answer
 
     def _died(self) -> Exception:
         said = self._log.read_text(encoding="utf-8", errors="replace").strip()

@@ -1,7 +1,8 @@
 """Load generator: many streamed requests at once, from a process of its own.
 
     line in:  {"url", "key", "model", "concurrency", "prompt_tokens", "max_tokens", "seed"}
-    line out: {"decode_tokens_per_s", "ttft_ms": [...], "itl_ms": [...], "tokens", "wall_s"}
+    line out: {"decode_tokens_per_s", "ttft_ms": [...], "itl_ms": [...], "tokens", "wall_s"},
+              or {"failure": {...}}
 
 Law: it must cost the machine next to nothing, or it would measure itself. A piece of a stream is
 noted with the time and a count of its events and is not parsed; only the last event, which holds
@@ -14,6 +15,8 @@ import sys
 from typing import Any, NamedTuple
 
 from octant.cli.http_client import Answer, HttpConnection, connect, unavailable
+from octant.core.failure import Failed
+from octant.core.record import to_builtins
 from octant.core.units import NS_PER_MS, NS_PER_S, ns_from_s
 
 _EVENT = b"data: "
@@ -146,6 +149,8 @@ async def _one(connection: HttpConnection, key: str, body: bytes) -> StreamTimes
 
 
 async def _load(question: dict[str, Any], connections: list[HttpConnection]) -> Load:
+    # A server closes connections that rested while the other side was measured.
+    connections[:] = [connection for connection in connections if not connection.closed]
     while len(connections) < question["concurrency"]:
         connections.append(await connect(question["url"]))
     bodies = [completion_body(question, number) for number in range(question["concurrency"])]
@@ -157,12 +162,21 @@ async def _load(question: dict[str, Any], connections: list[HttpConnection]) -> 
     return summarise([task.result() for task in asked])
 
 
+def _first(errors: BaseExceptionGroup[Failed]) -> Failed:
+    first = errors.exceptions[0]
+    return first if isinstance(first, Failed) else _first(first)
+
+
 async def _serve_questions() -> None:
     connections: list[HttpConnection] = []
     loop = asyncio.get_running_loop()
     while line := await loop.run_in_executor(None, sys.stdin.readline):
-        load = await _load(json.loads(line), connections)
-        sys.stdout.write(json.dumps(load._asdict()) + "\n")
+        told: dict[str, Any] = {}
+        try:
+            told = (await _load(json.loads(line), connections))._asdict()
+        except* Failed as errors:
+            told = {"failure": to_builtins(_first(errors).failure)}
+        sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
     for connection in connections:
         connection.close()

@@ -26,10 +26,10 @@ Results go to standard output, progress and errors to standard error.
 | 2 | usage: an argument, a name or a setting has to change |
 | 3 | unavailable: the server, the engine, the store or a model cannot be used now |
 
-`OCTANT_BASE_URL` and `OCTANT_API_KEY` name a server and a key for commands that talk to one. Without
-them the server that runs on the data directory is found by itself, and a temporary key is made in
-its store and revoked afterwards. Settings come from `octant.toml`, `OCTANT_SECTION__KEY` variables
-and flags, in that order of precedence from low to high.
+`OCTANT_BASE_URL` and `OCTANT_API_KEY` name a server and a key for commands that talk to one.
+Without them, commands find the server that runs on the data directory and make a temporary key in
+its store, which they revoke afterwards. Settings come from `octant.toml`, `OCTANT_SECTION__KEY`
+variables and flags; the later one wins.
 
 This page is made by `python -m octant.cli.reference`.
 """

@@ -128,7 +128,7 @@ class RequestSettled(RequestEvent, frozen=True, kw_only=True, tag="request_settl
 
 
 class StepExecuted(Event, frozen=True, kw_only=True, tag="step_executed"):
-    """One engine step and the engine's condition after it."""
+    """One engine step: what it computed, and how long it took with and without Octant's part."""
 
     route: RouteId
     duration_ns: int
@@ -136,6 +136,12 @@ class StepExecuted(Event, frozen=True, kw_only=True, tag="step_executed"):
     sequences: int
     prefill_tokens: int
     decode_tokens: int
+
+
+class EngineLoadChanged(Event, frozen=True, kw_only=True, tag="engine_load_changed"):
+    """What an engine holds now: after a step, an arrival, a cancellation or an expiry."""
+
+    route: RouteId
     running: int
     waiting: int
     kv_blocks_used: int
@@ -166,5 +172,6 @@ AnyEvent = (
     | SequenceFinished
     | RequestSettled
     | StepExecuted
+    | EngineLoadChanged
     | EngineStateChanged
 )

@@ -59,19 +59,19 @@ RUNNING = MetricSpec(
     "vllm:num_requests_running",
     _GAUGE,
     _VLLM,
-    "Sequences in the engine's batch after its last step.",
+    "Sequences in the engine's batch, as the engine last reported.",
 )
 WAITING = MetricSpec(
     "vllm:num_requests_waiting",
     _GAUGE,
     _VLLM,
-    "Sequences waiting for a place in the engine's batch after its last step.",
+    "Sequences waiting for a place in the engine's batch, as the engine last reported.",
 )
 KV_USAGE = MetricSpec(
     "vllm:kv_cache_usage_perc",
     _GAUGE,
     _VLLM,
-    "Used share of the KV blocks after the last step, 0 to 1.",
+    "Used share of the KV blocks, 0 to 1, as the engine last reported.",
 )
 PREFIX_QUERIES = MetricSpec(
     "vllm:prefix_cache_queries",
@@ -255,7 +255,7 @@ KV_BLOCKS = MetricSpec(
     "octant_kv_blocks",
     _GAUGE,
     ("engine", "state"),
-    "KV blocks after the last step: used and total.",
+    "KV blocks, used and total, as the engine last reported.",
 )
 ENGINE_STATE = MetricSpec(
     "octant_engine_state",

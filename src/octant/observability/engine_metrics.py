@@ -1,10 +1,15 @@
 """Engine metrics: the part of the metrics that follows engines rather than requests.
 
-Law: an engine's gauges say what its last step left behind; an engine that is not ready has none of
+Law: an engine's gauges say what it last reported to hold; an engine that is not ready has none of
 its former load.
 """
 
-from octant.core.events import EngineStateChanged, SequencePreempted, StepExecuted
+from octant.core.events import (
+    EngineLoadChanged,
+    EngineStateChanged,
+    SequencePreempted,
+    StepExecuted,
+)
 from octant.core.ids import RouteId
 from octant.core.route import DeploymentState
 from octant.core.units import s_from_ns
@@ -21,7 +26,7 @@ class EngineMetrics:
         self._last_step_ns: dict[RouteId, int] = {}
 
     def step(self, event: StepExecuted) -> None:
-        """One engine step: batch, tokens, durations, load."""
+        """One engine step: batch, tokens, durations."""
         series, engine = self._series, (str(event.route),)
         labels = self._labels(event.route)
         series.observe(catalogue.STEP_TIME, engine, s_from_ns(event.duration_ns))
@@ -30,6 +35,11 @@ class EngineMetrics:
         tokens = event.prefill_tokens + event.decode_tokens
         series.observe(catalogue.ITERATION_TOKENS, labels, tokens)
         self._observe_intervals(event, labels)
+
+    def load(self, event: EngineLoadChanged) -> None:
+        """What the engine holds; once nothing runs, the next step starts a new row of tokens."""
+        if not event.running:
+            self._last_step_ns.pop(event.route, None)
         self._show_load(
             event.route, event.running, event.waiting, event.kv_blocks_used, event.kv_blocks_total
         )
@@ -58,10 +68,7 @@ class EngineMetrics:
             self._series.observe(
                 catalogue.INTER_TOKEN_LATENCY, labels, interval_s, event.decode_tokens
             )
-        if event.running:
-            self._last_step_ns[event.route] = event.at_ns
-        else:
-            self._last_step_ns.pop(event.route, None)
+        self._last_step_ns[event.route] = event.at_ns
 
     def _show_load(self, route: RouteId, running: int, waiting: int, used: int, total: int) -> None:
         series, labels, engine = self._series, self._labels(route), str(route)

@@ -96,6 +96,7 @@ class Metrics:
             events.SequenceFinished: requests.finished,
             events.RequestSettled: requests.settled,
             events.StepExecuted: engines.step,
+            events.EngineLoadChanged: engines.load,
             events.EngineStateChanged: engines.state,
         }
 
