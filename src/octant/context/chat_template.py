@@ -21,7 +21,7 @@ from octant.core.stage import Stage
 
 Conversation = dict[str, list[dict[str, Any]]]
 
-# Two passes over ten thousand messages with ten tool calls each stay below; under a second.
+# Two passes over ten thousand messages with ten tool calls each stay below; about a second.
 MAX_LOOP_STEPS = 250_000
 
 # Templates repeat little: what they add to each message and tool are markers and JSON syntax.
