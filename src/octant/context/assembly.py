@@ -38,7 +38,7 @@ def assemble(
 ) -> PromptPackage:
     """The prompt of a request; `max_context` counts tokens of prompt and answer together.
 
-    Takes about a millisecond for every 4,000 characters. Raises Failed(INVALID_VALUE),
+    Takes about a millisecond for every 2,000 characters. Raises Failed(INVALID_VALUE),
     Failed(UNSUPPORTED_PARAMETER) or Failed(CONTEXT_LENGTH_EXCEEDED).
     """
     tokens = _tokens(envelope, tokenizer, template)
