@@ -92,6 +92,8 @@ def running_server(
         yield RunningServer(process, info["address"], usable, info["model"], data_dir)
     finally:
         stop(process)
+        assert process.stdout is not None
+        process.stdout.close()
         log.close()
 
 

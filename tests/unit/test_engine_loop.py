@@ -9,6 +9,7 @@ from octant.compute.schedule import SchedulerSettings
 from octant.compute.token_scheduler import TokenScheduler
 from octant.context.kv.block_pool import BlockPool
 from octant.core.events import (
+    EngineLoadChanged,
     FirstToken,
     SequenceFinished,
     SequencePreempted,
@@ -104,6 +105,8 @@ def test_every_step_is_reported_once() -> None:
     assert [event.prefill_tokens for event in steps] == [7, 0, 0, 0, 0, 0]
     assert [event.decode_tokens for event in steps] == [0, 1, 1, 1, 1, 1]
     assert [progress.step for progress in engine.link.progress()][-1] == 6
+    loads = engine.link.events(EngineLoadChanged)
+    assert (loads[0].running, loads[-1].running, loads[-1].kv_blocks_used) == (1, 0, 0)
     assert len(engine.link.events(SequenceScheduled)) == 1
     assert len(engine.link.events(FirstToken)) == 1
     (end,) = engine.link.events(SequenceFinished)

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from octant.core.audit import AuditRecord
 from octant.core.events import AnyEvent
-from octant.core.ids import ActorId, KeyId, RequestId, TenantId
 from octant.core.identity import PrincipalRole, Scope
+from octant.core.ids import ActorId, KeyId, RequestId, TenantId
 from octant.core.limits import TenantLimits
 from octant.core.manifest import ExecutionManifest
 from octant.core.outcome import Outcome
@@ -20,7 +20,7 @@ from octant.core.units import NanoUsd
 
 
 class Tenant(Record, frozen=True, kw_only=True):
-    """A tenant with its limits. `budget_nano_usd` is per calendar month (UTC); None is unlimited."""
+    """A tenant with its limits. `budget_nano_usd` is for a calendar month (UTC)."""
 
     id: TenantId
     name: str

@@ -15,11 +15,13 @@ from octant.compute.token_scheduler import (
     Expired,
     Preempted,
     Scheduled,
+    SchedulerCounts,
     SchedulerEvent,
     SequenceRequest,
     TokenScheduler,
 )
 from octant.core.events import (
+    EngineLoadChanged,
     FirstToken,
     SequenceFinished,
     SequencePreempted,
@@ -80,6 +82,7 @@ class EngineLoop:
         self._works = WorkTable()
         self._outbox = Outbox()
         self._next_sequence = 0
+        self._reported: SchedulerCounts | None = None
         self._steps = 0
         self._failed_steps = 0
         self._idle = True
@@ -326,7 +329,6 @@ class EngineLoop:
     def _report_step(
         self, plan: StepPlan, started_ns: int, executor_ns: int, decode_tokens: int
     ) -> None:
-        counts = self._scheduler.counts()
         now_ns = self._clock.monotonic_ns()
         self._outbox.event(
             StepExecuted(
@@ -337,6 +339,15 @@ class EngineLoop:
                 sequences=len(plan.slices),
                 prefill_tokens=plan.token_count - decode_tokens,
                 decode_tokens=decode_tokens,
+            )
+        )
+
+    def _report_load(self, counts: SchedulerCounts) -> None:
+        self._reported = counts
+        self._outbox.event(
+            EngineLoadChanged(
+                at_ns=self._clock.monotonic_ns(),
+                route=self._settings.route,
                 running=counts.running,
                 waiting=counts.waiting,
                 kv_blocks_used=counts.blocks_used,
@@ -346,6 +357,8 @@ class EngineLoop:
 
     def _publish(self) -> None:
         counts = self._scheduler.counts()
+        if counts != self._reported:
+            self._report_load(counts)
         progress = Progress(
             step=self._steps,
             running=counts.running,
