@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from octant.core.events import EngineStateChanged
 from octant.core.failure import Failed, FailureKind
 from octant.core.route import DeploymentState
 from octant.core.stream import Completed, Started, StreamItem, TextDelta
+from octant.core.units import NS_PER_MS
 from octant.serving.engine_client import ClientSettings
 from tests.support.engine_parts import work
 from tests.support.modelled_lm import NAN_MARK, RAISE_MARK, saying
@@ -168,6 +170,45 @@ async def test_a_cancelled_reader_frees_what_it_held(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await engine.idle()
+
+
+async def test_readers_leaving_at_any_moment_leave_nothing(tmp_path: Path) -> None:
+    chance = random.Random(7)
+
+    async def leave_after(count: int, name: str) -> None:
+        prompt = [65 + count] * chance.randint(1, 40)
+        asked = work(prompt, name, n=chance.randint(1, 2), max_tokens=200, ignore_eos=True)
+        async with engine.client.generate(asked) as items:
+            for _ in range(count):
+                await anext(items)
+
+    async with supervised(tmp_path) as engine:
+        for wave in range(10):
+            async with asyncio.TaskGroup() as group:
+                for index in range(20):
+                    group.create_task(leave_after(chance.randint(0, 6), f"req_{wave}_{index}"))
+        await engine.idle()
+        assert text(await engine.ask(work(saying("still right")))) == "still right"
+        assert len(engine.moves(DeploymentState.READY)) == 1
+
+
+async def test_a_deadline_ends_a_stream_with_what_it_used(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as engine:
+        soon_ns = engine.clock.monotonic_ns() + 100 * NS_PER_MS
+        items = await engine.ask(work(b"endless", deadline_ns=soon_ns, **ENDLESS))
+        check_order(items)
+        assert failure(items).kind is FailureKind.DEADLINE_EXCEEDED
+        await engine.idle()
+
+
+async def test_the_same_prompt_again_comes_from_the_cache(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as engine:
+        first, again = [
+            await engine.ask(work(b"a prompt of some blocks", f"req_{i}", **LONG)) for i in (1, 2)
+        ]
+        assert text(first) == text(again)
+        assert isinstance(first[-1], Completed) and isinstance(again[-1], Completed)
+        assert (first[-1].usage.cached_tokens, again[-1].usage.cached_tokens) == (0, 20)
 
 
 async def test_a_reader_that_falls_behind_loses_its_request_only(tmp_path: Path) -> None:

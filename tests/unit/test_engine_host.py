@@ -111,4 +111,4 @@ def test_a_defect_is_told_before_it_ends_the_process() -> None:
     with pytest.raises(AssertionError, match="balance"):
         host_engine(link, load, SetClock(), SETTINGS)
     assert reason(link).kind is FailureKind.INTERNAL_ERROR
-    assert "books do not balance" in reason(link).message
+    assert reason(link).detail == {"error": "AssertionError", "text": "books do not balance"}

@@ -85,6 +85,7 @@ def _defect(error: Exception) -> Failure:
     return Failure(
         kind=FailureKind.INTERNAL_ERROR,
         stage=Stage.DECODE,
-        message=f"The engine found itself in a state that must not be ({type(error).__name__}: "
-        f"{error}) and left before it could do harm. Its log holds the traceback.",
+        message="The engine found itself in a state that must not be, and left before it could do "
+        "harm. Its log holds the traceback.",
+        detail={"error": type(error).__name__, "text": str(error)},
     )

@@ -1,14 +1,14 @@
 """RestartPolicy: when a failed engine is started again.
 
 Law: the first restart is quick, each further one within the window waits twice as long, and an
-engine that keeps failing is tried only rarely, as is a model that cannot be loaded: its files do
-not mend by themselves. No engine is ever given up for good.
+engine that keeps failing is tried only rarely, as is a model that cannot be loaded: neither its
+files nor the memory mend by themselves. No engine is ever given up for good.
 """
 
 from collections import deque
 from typing import NamedTuple
 
-from octant.core.failure import Failure, FailureClass
+from octant.core.failure import Failure, FailureClass, FailureKind
 from octant.core.record import Record
 from octant.core.units import NS_PER_MS, NS_PER_S
 from octant.ports.entropy import Entropy
@@ -48,7 +48,7 @@ class RestartPolicy:
             self._failures_ns.popleft()
         self._failures_ns.append(now_ns)
         count = len(self._failures_ns)
-        if failure.rule.failure_class is FailureClass.ARTIFACT or count >= settings.loop_count:
+        if _lasts(failure) or count >= settings.loop_count:
             return Restart(settings.slow_ns, True)
         delay_ns = min(settings.first_ns << (count - 1), settings.longest_ns)
         return Restart(self._jittered(delay_ns), False)
@@ -57,3 +57,9 @@ class RestartPolicy:
         """From half of the delay to all of it, so that engines lost together return apart."""
         draw = int.from_bytes(self._entropy.bytes(_JITTER_BYTES), "little")
         return delay_ns // 2 + (delay_ns // 2) * draw // (1 << 8 * _JITTER_BYTES)
+
+
+def _lasts(failure: Failure) -> bool:
+    """Whether nothing but a change from outside can mend it."""
+    artifact = failure.rule.failure_class is FailureClass.ARTIFACT
+    return artifact or failure.kind is FailureKind.INSUFFICIENT_MEMORY

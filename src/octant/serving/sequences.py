@@ -78,7 +78,7 @@ class LiveChoice:
     def __init__(
         self, index: int, sequence: SequenceId, work: Generate, max_tokens: int, words: Vocabulary
     ) -> None:
-        """Raises Failed or ValueError when the sampling of `work` makes no sense."""
+        """`work` has passed `acceptance`."""
         sampling = work.sampling
         self.index = index
         self.sequence = sequence
@@ -145,7 +145,7 @@ class LiveWork:
     def __init__(
         self, generate: Generate, sequences: range, max_tokens: int, words: Vocabulary
     ) -> None:
-        """Raises Failed or ValueError when the sampling of the work makes no sense."""
+        """One choice for each of `sequences`; `generate` has passed `acceptance`."""
         self.generate = generate
         self.max_tokens = max_tokens
         self.cached_tokens = 0
@@ -180,16 +180,12 @@ class WorkTable:
         self._works: dict[AttemptId, LiveWork] = {}
         self._by_sequence: dict[SequenceId, tuple[LiveWork, LiveChoice]] = {}
 
-    def __len__(self) -> int:
-        return len(self._works)
-
     def __iter__(self) -> Iterator[LiveWork]:
         return iter(self._works.values())
 
     def add(self, work: LiveWork) -> None:
-        """Raises ValueError when this attempt is here already."""
-        if work.id in self._works:
-            raise ValueError(f"attempt {work.id} was sent twice")
+        """Takes on a work whose attempt is not here yet."""
+        assert work.id not in self._works, f"attempt {work.id} would run twice"
         self._works[work.id] = work
         for choice in work.choices:
             self._by_sequence[choice.sequence] = (work, choice)

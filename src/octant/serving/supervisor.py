@@ -52,6 +52,11 @@ class SupervisorSettings(Record, frozen=True, kw_only=True):
     stop_grace_ns: int = 2 * NS_PER_S
     restart: RestartSettings = RestartSettings()
 
+    @property
+    def tick_ns(self) -> int:
+        """How often an engine is looked at."""
+        return min(self.stall_ns // 8, NS_PER_S)
+
 
 class EngineSupervisor:
     """Belongs to one event loop; its owner runs `run` as a task and ends it by `drain`."""
@@ -78,6 +83,7 @@ class EngineSupervisor:
         self._settings = settings
         self._policy = RestartPolicy(settings.restart, entropy)
         self._state = DeploymentState.LOADING
+        self._announced: tuple[DeploymentState, str] | None = None
         self._failure: Failure | None = None
         self._child: ChildProcess | None = None
         self._watch: StallWatch | None = None
@@ -156,6 +162,8 @@ class EngineSupervisor:
         try:
             failure = await self._first_reason(link, child)
         finally:
+            self._failure = failure
+            self._reach(DeploymentState.LOADING)
             self._client.detach(self._for_requests(failure))
             child.kill()
             await child.wait()
@@ -186,7 +194,7 @@ class EngineSupervisor:
             try:
                 message = from_engine.decode(await link.receive())
             except msgspec.MsgspecError as error:
-                return _lost(f"its message cannot be read: {error}")
+                return self._lost(f"its message cannot be read: {error}")
             match message:
                 case Progress():
                     self._take(message)
@@ -201,22 +209,20 @@ class EngineSupervisor:
                     return message.failure
 
     async def _exit(self, child: ChildProcess) -> Failure:
-        return _lost(f"its process ended with {_status(await child.wait())}")
+        return self._lost(f"its process ended with {_status(await child.wait())}")
 
     async def _hang(self) -> Failure:
         """Ends when the engine has to be taken for hanging."""
-        tick_ns = min(self._settings.stall_ns // 8, NS_PER_S)
         while True:
-            await self._clock.sleep(tick_ns)
+            await self._clock.sleep(self._settings.tick_ns)
             now_ns = self._clock.monotonic_ns()
             if self._watch is not None:
                 reason = self._watch.tick(now_ns, self._client.outstanding)
                 if reason is not None:
-                    return _stalled(reason)
+                    return self._stalled(reason)
             elif now_ns - self._launched_ns > self._settings.load_timeout_ns:
-                return _stalled(
-                    f"it was not ready {s_from_ns(self._settings.load_timeout_ns):g} s after launch"
-                )
+                limit_s = s_from_ns(self._settings.load_timeout_ns)
+                return self._stalled(f"it was not ready {limit_s:g} s after its launch")
 
     async def _leave(self) -> Failure:
         """Ends when the engine was told to stop and did not in time."""
@@ -242,8 +248,7 @@ class EngineSupervisor:
     def _become_ready(self, link: ServerLink, message: Ready) -> None:
         now_ns = self._clock.monotonic_ns()
         self._load_ns = now_ns - self._launched_ns
-        tick_ns = min(self._settings.stall_ns // 8, NS_PER_S)
-        self._watch = StallWatch(self._settings.stall_ns, tick_ns, now_ns)
+        self._watch = StallWatch(self._settings.stall_ns, self._settings.tick_ns, now_ns)
         self._client.attach(link, message.facts)
         if self._draining:
             self._move(DeploymentState.DRAINING, "shutting down")
@@ -267,8 +272,11 @@ class EngineSupervisor:
                 wait.cancel()
 
     def _move(self, state: DeploymentState, reason: str, delay_ns: int = 0) -> None:
-        self._state = state
         self._client.move(state, reason, delay_ns + self._load_ns)
+        if (state, reason) == self._announced:
+            return
+        self._announced = (state, reason)
+        self._state = state
         if state in (DeploymentState.READY, DeploymentState.FAILED, DeploymentState.STOPPED):
             self._decided.set()
         else:
@@ -289,23 +297,25 @@ class EngineSupervisor:
             return _stopped()
         if failure.kind in (FailureKind.ENGINE_LOST, FailureKind.ENGINE_STALLED):
             return failure
-        return _lost(failure.message)
+        return self._lost(failure.message.rstrip("."))
 
+    def _lost(self, reason: str) -> Failure:
+        return Failure(
+            kind=FailureKind.ENGINE_LOST,
+            stage=self._stage,
+            message=f"The engine was lost: {reason}. It is being restarted; try again.",
+        )
 
-def _lost(reason: str) -> Failure:
-    return Failure(
-        kind=FailureKind.ENGINE_LOST,
-        stage=Stage.DECODE,
-        message=f"The engine was lost: {reason}. It is being restarted; try again.",
-    )
+    def _stalled(self, reason: str) -> Failure:
+        return Failure(
+            kind=FailureKind.ENGINE_STALLED,
+            stage=self._stage,
+            message=f"The engine hung and was ended: {reason}. It is being restarted; try again.",
+        )
 
-
-def _stalled(reason: str) -> Failure:
-    return Failure(
-        kind=FailureKind.ENGINE_STALLED,
-        stage=Stage.DECODE,
-        message=f"The engine hung and was ended: {reason}. It is being restarted; try again.",
-    )
+    @property
+    def _stage(self) -> Stage:
+        return Stage.LOAD if self._watch is None else Stage.DECODE
 
 
 def _stopped() -> Failure:
