@@ -1,6 +1,7 @@
 """The pages under docs/api/ say everything that the code decides, in the code's own words."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,9 @@ def test_every_page_is_linked_from_the_index() -> None:
     index = page("README.md")
     for path in PAGES.glob("*.md"):
         assert path.name == "README.md" or f"({path.name})" in index
+
+
+def test_every_link_leads_somewhere() -> None:
+    for path in PAGES.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)[)#]", path.read_text()):
+            assert (PAGES / target).exists(), f"{path.name} links to {target}"

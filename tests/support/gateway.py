@@ -38,9 +38,12 @@ from octant.gateway.api_keys import DEFAULT_SCOPES, KeyGrant, MintedKey, mint_ke
 from octant.gateway.application import create_application
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
+from octant.gateway.headers import SENT
 from octant.gateway.http_protocol import bounded_http
 from octant.gateway.services import GatewayServices, HealthCheck
 from octant.gateway.settings import GatewaySettings
+from octant.observability.metrics import Metrics
+from octant.observability.recorder import EventRecorder
 from octant.ports.store import ApiKey, Tenant
 
 PEPPER = b"pepper of the tests"
@@ -241,6 +244,7 @@ def make_parts(settings: GatewaySettings) -> Parts:
         health=health,
         metrics=MetricsText(),
         drain=Drain(),
+        events=EventRecorder(Metrics(version="test"), 16, 16),
         clock=clock,
         entropy=SystemEntropy(),
         settings=settings,
@@ -255,7 +259,11 @@ async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, 
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
-        async with _serving(services, listener), httpx2.AsyncClient(base_url=url) as http:
+        hooks = {"response": [_check_headers]}
+        async with (
+            _serving(services, listener),
+            httpx2.AsyncClient(base_url=url, event_hooks=hooks) as http,
+        ):
             yield Gateway(
                 url=url,
                 port=port,
@@ -271,6 +279,11 @@ async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, 
     services.authenticator.check_integrity()
     assert services.drain.inside == 0
     assert path.inside == 0
+
+
+async def _check_headers(response: httpx2.Response) -> None:
+    """No answer has a header that the table of sent headers lacks; uvicorn adds three."""
+    assert set(response.headers) <= SENT.keys() | {"date", "server", "transfer-encoding"}
 
 
 @asynccontextmanager

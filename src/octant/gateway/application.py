@@ -5,17 +5,19 @@ trusted. Whatever goes wrong, the caller gets one well-formed answer or a closed
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from octant.core.events import RequestRefused
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
 from octant.gateway.body import ClientGone
 from octant.gateway.dialects.chat_completions import ChatCompletions
 from octant.gateway.dialects.completions import Completions
 from octant.gateway.exchange import SlowReader
+from octant.gateway.failures import Header
 from octant.gateway.headers import Head, read_head
 from octant.gateway.inference import Call, Inference
 from octant.gateway.listings import MODELS_PREFIX, Listings
@@ -75,17 +77,24 @@ class Application:
             endpoint = self._endpoint(head)
             if head.method != endpoint.method:
                 allow = [(b"allow", endpoint.method.encode())]
-                await reply.failure(_wrong_method(head, endpoint.method), allow)
+                await self._refuse(reply, _wrong_method(head, endpoint.method), allow)
                 return
             await endpoint.handler(Call(head, receive, reply))
         except Failed as error:
-            await _refuse(reply, error.failure)
+            await self._refuse(reply, error.failure)
         except (ClientGone, SlowReader) as error:
             _log.info("request %s ended by the caller: %s", head.request_id, type(error).__name__)
         except Exception:
             # The last border: a defect of ours must still be answered, and named in the log.
             _log.exception("request %s met a defect in the gateway", head.request_id)
-            await _refuse(reply, _DEFECT)
+            await self._refuse(reply, _DEFECT)
+
+    async def _refuse(self, reply: Reply, failure: Failure, more: Sequence[Header] = ()) -> None:
+        services = self._services
+        services.events.emit(RequestRefused(at_ns=services.clock.monotonic_ns(), failure=failure))
+        # A started response cannot be refused; leaving it incomplete closes the connection.
+        if not reply.started:
+            await reply.failure(failure, more)
 
     def _endpoint(self, head: Head) -> Endpoint:
         found = self.endpoints.get(head.path)
@@ -94,12 +103,6 @@ class Application:
         if found is None:
             raise Failed(_unknown_path(head, self.endpoints))
         return found
-
-
-async def _refuse(reply: Reply, failure: Failure) -> None:
-    # A started response cannot be refused; leaving it incomplete closes the connection.
-    if not reply.started:
-        await reply.failure(failure)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

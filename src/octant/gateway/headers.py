@@ -1,6 +1,7 @@
 """Headers: every one that is read and every one that is sent, in two tables, and how they are read.
 
-Law: a header that stands in neither table has no meaning; the documentation test reads both.
+Law: a header that does not stand in `READ` reaches nothing behind `read_head`; the documentation
+test reads both tables.
 """
 
 import math
@@ -53,13 +54,14 @@ SENT: dict[str, str] = {
     "connection": "close while draining and after a body that was not read to its end.",
 }
 
+_READ_NAMES = frozenset(name.encode() for name in READ)
 MAX_CLIENT_REQUEST_ID = 512
 MAX_IDEMPOTENCY_KEY = 255
 _MAX_DEADLINE_MS = 86_400_000
 
 
 class Head(NamedTuple):
-    """What is known of a request before its body: ids, instants, headers (names in lower case)."""
+    """What is known of a request before its body: ids, instants, those of its headers in `READ`."""
 
     request_id: RequestId
     trace_id: TraceId
@@ -73,7 +75,7 @@ class Head(NamedTuple):
 
 def read_head(scope: Scope, clock: Clock, entropy: Entropy) -> Head:
     """Never fails: what may be refused is looked at later, when a refusal can carry the ids."""
-    headers: dict[bytes, bytes] = dict(scope["headers"])
+    headers = {name: value for name, value in scope["headers"] if name in _READ_NAMES}
     parent = parse_traceparent(headers.get(b"traceparent"))
     return Head(
         request_id=ids.request_id(entropy.bytes(ids.ID_ENTROPY_BYTES)),

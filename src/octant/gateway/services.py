@@ -12,6 +12,7 @@ from octant.gateway.drain import Drain
 from octant.gateway.settings import GatewaySettings
 from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
+from octant.ports.sink import EventSink
 
 
 class Path(Protocol):
@@ -97,6 +98,7 @@ class GatewayServices(NamedTuple):
     health: Health
     metrics: Metrics
     drain: Drain
+    events: EventSink
     clock: Clock
     entropy: Entropy
     settings: GatewaySettings
