@@ -86,6 +86,7 @@ class EngineLoop:
         self._steps = 0
         self._failed_steps = 0
         self._idle = True
+        self._checked = False
         self._stopped = False
 
     def run(self) -> None:
@@ -96,8 +97,11 @@ class EngineLoop:
     def turn(self) -> None:
         """Reads, computes at most one step, and reports."""
         read = self._read_inbox(self._settings.pulse_ms if self._idle else 0)
-        if self._idle and read == 0:
+        if read:
+            self._checked = False
+        elif self._idle and not self._checked:
             self.check_integrity()
+            self._checked = True
         planned = self._scheduler.plan(self._clock.monotonic_ns())
         for event in planned.events:
             self._note(event)
