@@ -6,10 +6,10 @@ Law: a step is one inference over exactly the tokens of its plan; as many rows c
 sample, or the step has failed. Everything that OpenVINO raises is translated here.
 """
 
-import json
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
@@ -39,6 +39,12 @@ from octant.core.stage import Stage
 from octant.core.step import StepPlan
 from octant.ports.clock import Clock
 from octant.ports.executor import ExecutorFacts
+
+
+class _ModelConfig(msgspec.Struct):
+    """What the executor reads of a model's config.json."""
+
+    max_position_embeddings: Annotated[int, msgspec.Meta(ge=1)]
 
 
 class OpenVinoExecutor:
@@ -176,12 +182,9 @@ def _granted(compiled: ov.CompiledModel) -> dict[str, Any]:
 def _read_max_context(model_dir: Path) -> int:
     path = model_dir / CONFIG_FILE
     try:
-        value = cast("dict[str, Any]", json.loads(path.read_bytes())).get("max_position_embeddings")
-    except (OSError, ValueError) as error:
+        return msgspec.json.decode(path.read_bytes(), type=_ModelConfig).max_position_embeddings
+    except (OSError, msgspec.DecodeError) as error:
         raise Failed(_load_failure(f"{path} cannot be read: {error}")) from error
-    if not isinstance(value, int) or value < 1:
-        raise Failed(_load_failure(f"{path} does not say max_position_embeddings"))
-    return value
 
 
 def _load_failure(message: str) -> Failure:

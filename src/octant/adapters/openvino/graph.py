@@ -66,12 +66,8 @@ def sample_rows_only(model: ov.Model) -> None:
 
     Raises Failed(UNSUPPORTED_MODEL) when the graph does not end in a matrix product.
     """
-    head = model.get_results()[0].input_value(0).get_node()
-    for _ in range(_MAX_HOPS_TO_HEAD):
-        if head.get_type_name() == "MatMul":
-            break
-        head = head.input_value(0).get_node()
-    else:
+    head = _last_product(model)
+    if head is None:
         message = "no matrix product stands before the logits of this model"
         raise Failed(_failure(FailureKind.UNSUPPORTED_MODEL, message, {}))
     rows = ops.parameter([-1], ov.Type.i64, name=SAMPLED_ROWS)
@@ -81,6 +77,17 @@ def sample_rows_only(model: ov.Model) -> None:
     head.input(0).replace_source_output(picked.output(0))
     model.add_parameters([rows])
     model.validate_nodes_and_infer_types()
+
+
+def _last_product(model: ov.Model) -> ov.Node | None:
+    node = model.get_results()[0].input_value(0).get_node()
+    for _ in range(_MAX_HOPS_TO_HEAD):
+        if node.get_type_name() == "MatMul":
+            return node
+        if not node.get_input_size():
+            return None
+        node = node.input_value(0).get_node()
+    return None
 
 
 def compile_paged(core: ov.Core, model: ov.Model, properties: dict[str, Any]) -> ov.CompiledModel:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from octant.adapters.openvino.executor import OpenVinoExecutor, open_executor
+from octant.adapters.openvino.memory import resident_bytes
 from octant.adapters.openvino.settings import OpenVinoSettings
 from octant.core.ids import SequenceId
 from octant.core.step import SequenceSlice, StepPlan
@@ -46,7 +47,7 @@ def run_trial(graph: Path, reference: Path | None, clock: Clock) -> TrialFacts:
         facts = executor.facts
         return TrialFacts(
             load_ns=facts.load_ns,
-            resident_bytes=facts.detail["resident_bytes"],
+            resident_bytes=resident_bytes(),
             block_bytes=facts.block_bytes,
             block_size=facts.block_size,
             kv_precision=facts.kv_precision,

@@ -55,8 +55,6 @@ def go_offline() -> None:
         raise OSError("preparation reads local files only")
 
     socket.socket.connect = refuse
-    # Its importers fall back to a stub that sends nothing.
-    sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
     from huggingface_hub import constants
 
     constants.HF_HUB_OFFLINE = True
@@ -82,7 +80,7 @@ def _dispatch(request: dict[str, Any], progress: OnProgress) -> Any:
 
 
 def _calls(progress: OnProgress) -> dict[str, Callable[..., Any]]:
-    # Imported only after `go_offline`: OpenVINO looks for its telemetry at import.
+    # Imported only after `go_offline`, so that no tool has spoken before.
     from octant.adapters.openvino import conversion, inspection, trial
     from octant.adapters.system.clock import SystemClock
 
