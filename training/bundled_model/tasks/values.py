@@ -9,54 +9,33 @@ import random
 import zlib
 from collections.abc import Callable
 
-from .core import Split
+from .core import Split, section_map
 
-ONSETS = "b bl br c ch cl d dr f fl fr g gl gr h j k kl kr l m n p pl pr qu r s sh sk sl sn st " \
-    "str sv t th tr v w z".split()
-VOWELS = "a a a e e e i i o o u ai ea ei ia io oa ou y".split()
-CODAS = " . . . . n r l s t m k d nd rt st ng x ck lm rn sk ff".replace(".", "").split(" ")
-
-FIRST_NAMES = """Anna Ben Carla David Elena Frank Grace Henry Ines Jonas Kira Leo Maria Nora Oscar
-Paula Quentin Rosa Sam Tara Ugo Vera Walter Xenia Yusuf Zoe Amir Bianca Cyril Dora Emil Fatima
-Georg Hana Ivan Julia Karl Lina Marco Nina Olaf Petra Rafael Sofia Tomas Ursula Viktor Wanda Aisha
-Boris Celine Dmitri Esther Felix Gina Hugo Irene Jamal Katrin Lars Mei Noah Olivia Pedro Ruth Stefan
-Tina Uma Vincent Wendy Yara Zack Alice Bob Charlie Diana Eric Fiona Gary Helen Isaac Jane Kevin
-Laura Mike Nancy Peter Rachel Simon Tom Priya Ravi Mary John Sarah Daniel Lucy Mark""".split()
-LAST_NAMES = """Adler Baker Costa Dietrich Evans Fischer Garcia Hansen Ito Jensen Keller Lopez
-Meyer Novak Olsen Patel Quinn Rossi Silva Tanaka Ulrich Vogel Weber Xu Young Zimmer Brandt Carter
-Duarte Ellis Ferrari Gomez Hughes Ivanov Jacobs Kowalski Larsen Moreau Nguyen Okafor Park Reyes
-Schmidt Turner Usman Varga Walsh Yilmaz Zhang Brown Smith Miller Jones Wilson Taylor""".split()
-CITIES = """Oslo Paris London Berlin Madrid Rome Vienna Prague Warsaw Lisbon Dublin Athens Cairo
-Lagos Nairobi Tokyo Osaka Seoul Beijing Shanghai Delhi Mumbai Karachi Dhaka Bangkok Hanoi Manila
-Jakarta Sydney Perth Auckland Toronto Montreal Vancouver Boston Chicago Denver Seattle Austin Dallas
-Miami Atlanta Lima Bogota Quito Santiago Havana Zurich Geneva Basel Munich Hamburg Cologne Milan
-Turin Naples Lyon Nice Bordeaux Ghent Antwerp Utrecht Rotterdam Malmo Lund Bergen Aarhus Helsinki
-Tampere Tallinn Riga Vilnius Krakow Gdansk Brno Graz Linz Split Zagreb Sofia Varna Izmir Ankara
-Haifa Doha Tunis Rabat Dakar Accra Kigali Leeds Bristol Glasgow Cardiff Porto Seville""".split()
-COLOURS = """red green blue yellow purple orange black white silver golden brown pink grey violet
-turquoise teal crimson beige""".split()
-ANIMALS = """fox owl bear wolf otter eagle panda tiger zebra koala falcon badger heron lynx moose
-turtle dolphin raven squirrel hamster parrot rabbit pony goat""".split()
-FOODS = """pasta soup salad pizza rice curry bread cheese pancakes tacos sushi noodles dumplings
-lasagna stew omelette porridge risotto falafel waffles mango lemon apple banana""".split()
-JOBS = """baker nurse engineer teacher plumber pilot lawyer gardener painter chemist dentist farmer
-designer journalist librarian mechanic architect electrician translator accountant carpenter
-photographer analyst cook driver""".split()
-HOBBIES = """chess tennis sailing pottery climbing painting fishing cycling knitting archery yoga
-gardening skating rowing birdwatching photography woodworking swimming judo origami""".split()
-THINGS = """lamp chair printer laptop kettle router camera bicycle tent drone scanner monitor
-keyboard toaster blender heater backpack jacket umbrella notebook desk speaker clock mirror carpet
-phone tablet pump drill ladder fridge oven""".split()
-WEATHER = "sunny cloudy rainy snowy windy foggy stormy clear humid freezing".split()
-STATUSES = "open closed pending shipped delivered delayed cancelled ready paid approved".split()
-LANGUAGES = """English French German Spanish Italian Dutch Polish Danish Swedish Norwegian Finnish
-Greek Turkish Arabic Hebrew Hindi Korean Japanese Thai Portuguese Czech Hungarian""".split()
-WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-MONTHS = """January February March April May June July August September October November
-December""".split()
-CURRENCIES = "EUR USD GBP CHF SEK NOK DKK PLN JPY CAD AUD INR".split()
-UNITS = "kilometers miles meters feet grams pounds liters gallons celsius fahrenheit".split()
-PRIORITIES = "low medium high urgent".split()
+_WORDS = section_map("words")["words"]
+ONSETS = _WORDS.of("onsets", "train")
+VOWELS = _WORDS.of("vowels", "train")
+CODAS = _WORDS.of("codas", "train")
+FIRST_NAMES = _WORDS.of("first_names", "train")
+LAST_NAMES = _WORDS.of("last_names", "train")
+CITIES = _WORDS.of("cities", "train")
+COLOURS = _WORDS.of("colours", "train")
+ANIMALS = _WORDS.of("animals", "train")
+FOODS = _WORDS.of("foods", "train")
+JOBS = _WORDS.of("jobs", "train")
+HOBBIES = _WORDS.of("hobbies", "train")
+THINGS = _WORDS.of("things", "train")
+WEATHER = _WORDS.of("weather", "train")
+STATUSES = _WORDS.of("statuses", "train")
+LANGUAGES = _WORDS.of("languages", "train")
+WEEKDAYS = _WORDS.of("weekdays", "train")
+MONTHS = _WORDS.of("months", "train")
+CURRENCIES = _WORDS.of("currencies", "train")
+UNITS = _WORDS.of("units", "train")
+PRIORITIES = _WORDS.of("priorities", "train")
+DOORS = _WORDS.of("doors", "train")
+FOLDERS = _WORDS.of("folders", "train")
+SUFFIXES = _WORDS.of("suffixes", "train")
+NOUNS = _WORDS.of("nouns", "train")
 
 
 def split_of(value: str) -> Split:
@@ -135,6 +114,25 @@ def _any_of(known: list[str]) -> Callable[[random.Random], str]:
     return lambda rng: rng.choice(known)
 
 
+def _money(rng: random.Random) -> str:
+    return f"{rng.randint(11, 2000)} {rng.choice(('euros', 'dollars', 'EUR', 'USD'))}"
+
+
+def _place(rng: random.Random) -> str:
+    return rng.choice((f"room {_shelf(rng)}", f"the {rng.choice(COLOURS)} hall", "hall "
+                       + coined(rng).capitalize(), f"the {rng.choice(DOORS)} desk"))
+
+
+def _shelf(rng: random.Random) -> str:
+    letter = rng.choice("ABCDEFGHKLMNPRST")
+    return rng.choice((f"{letter}{rng.randint(1, 99)}", str(rng.randint(100, 499))))
+
+
+def _path(rng: random.Random) -> str:
+    name = rng.choice((coined(rng), rng.choice(THINGS)))
+    return f"{rng.choice(('', '/'))}{rng.choice(FOLDERS)}/{name}.{rng.choice(SUFFIXES)}"
+
+
 def _phrase(rng: random.Random) -> str:
     first = rng.choice((rng.choice(COLOURS), coined(rng)))
     return f"{first} {rng.choice(THINGS + ANIMALS)}"
@@ -156,8 +154,14 @@ MAKERS: dict[str, Callable[[random.Random], str]] = {
     "number": _number(11, 999),
     "big": _number(1000, 99999),
     "year": _number(1850, 2030),
-    "money": lambda rng: f"{rng.randint(11, 2000)} {rng.choice(('euros', 'dollars', 'EUR', 'USD'))}",
+    "money": _money,
     "word": coined,
+    "noun": lambda rng: rng.choice(NOUNS) if rng.random() < 0.8 else coined(rng),
+    "place": _place,
+    "shelf": _shelf,
+    "path": _path,
+    "decimal": lambda rng: f"{rng.randint(0, 9)}.{rng.randint(11, 99)}",
+    "weight": lambda rng: f"{rng.randint(2, 950)} {rng.choice(('grams', 'kilograms', 'kg'))}",
     "title": lambda rng: coined(rng).capitalize(),
     "phrase": _phrase,
 }
@@ -179,6 +183,10 @@ SHARED: dict[str, Callable[[random.Random], str]] = {
     "priority": _any_of(PRIORITIES),
     "degrees": _number(-15, 38),
     "percent": _number(1, 99),
+    "years": lambda rng: f"{rng.randint(2, 12)} {rng.choice(('years', 'months'))}",
+    "hours": lambda rng: f"{rng.randint(2, 48)} hours",
+    "bool": _any_of(["true", "false"]),
+    "colourdoor": _any_of(DOORS),
 }
 
 

@@ -1,0 +1,175 @@
+"""Answers from given texts: the sentence that answers, quoted, then the mark of its text."""
+
+import random
+from dataclasses import dataclass
+
+from .core import Dialog, Section, Split, fill, load_sections, section_map, sentence_case
+from .noise import disturb
+from .values import coined, draw
+
+FACTS = load_sections("facts")
+POLICIES = load_sections("policy")
+FORMS = section_map("cite")
+ABSENT = FORMS["absent"].of("a", "train")[0]
+KINDS = {
+    "place": ("museum", "office", "library", "clinic", "station", "school", "hotel", "factory",
+              "theatre", "pool", "garden", "shop", "market", "castle", "bar", "harbour"),
+    "product": ("printer", "pump", "laptop", "kettle", "router", "lamp", "scooter", "drill", "bike",
+                "camera", "oven", "chair", "tent", "watch", "phone", "mixer", "sensor", "drone"),
+    "project": ("project", "team", "program", "study", "app", "report"),
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One sentence that can be asked for."""
+
+    sentence: str
+    question: str
+    value: str
+
+
+def _entity(rng: random.Random, kind: str, split: Split) -> str:
+    name = draw(rng, "title", split)
+    if kind == "person":
+        return draw(rng, "person", split)
+    if kind == "company":
+        return draw(rng, "company", split)
+    noun = rng.choice(KINDS[kind])
+    if kind == "project":
+        return rng.choice((f"{noun} {name}", f"the {name} {noun}"))
+    if kind == "product" and rng.random() < 0.3:
+        return f"the {name} {rng.randint(2, 900)}"
+    return rng.choice((f"the {name} {noun}", f"the {name} {noun}", f"the {noun} {name}"))
+
+
+def _affixed(rng: random.Random, sentence: str, split: Split) -> str:
+    """Now and then more words around a training sentence."""
+    roll = rng.random()
+    if split != "train" or roll > 0.2:
+        return sentence_case(sentence)
+    if roll < 0.1:
+        lead = rng.choice(FORMS["affix"].of("l", "train"))
+        return f"{lead} {sentence}"
+    return f"{sentence_case(sentence).rstrip('.')} {rng.choice(FORMS['affix'].of('t', 'train'))}."
+
+
+def _stated(rng: random.Random, section: Section, entity: str, split: Split) -> Fact:
+    """A fact about an entity from a section of facts.txt."""
+    value = draw(rng, section.attributes[-1], split)
+    sentence = fill(section.pick(rng, "s", split), e=entity, v=value)
+    question = fill(section.pick(rng, "q", split), e=entity)
+    return Fact(_affixed(rng, sentence, split), sentence_case(question), value)
+
+
+def _generic(rng: random.Random, noun: str, entity: str, split: Split) -> Fact:
+    """A fact whose attribute is any noun."""
+    kind = rng.choice(("word", "number", "title", "phrase", "id", "name", "city", "colour"))
+    value = draw(rng, kind, split)
+    sentence = fill(FORMS["generic"].pick(rng, "s", split), e=entity, v=value, n=noun)
+    question = fill(FORMS["generic"].pick(rng, "q", split), e=entity, n=noun)
+    return Fact(_affixed(rng, sentence, split), sentence_case(question), value)
+
+
+def _policy(rng: random.Random, section: Section, split: Split) -> Fact:
+    value = draw(rng, section.attributes[-1], split)
+    return Fact(fill(section.of("s", "train")[0], v=value), rng.choice(section.of("q", "train")),
+                value)
+
+
+def _policies(split: Split) -> list[Section]:
+    return [section for section in POLICIES if section.attributes[0] == split]
+
+
+def _near_misses(rng: random.Random, split: Split, count: int) -> list[Fact]:
+    """Facts about few entities and few attributes, so that both must be read to tell them apart."""
+    kind = rng.choice(("place", "product", "project", "person", "company"))
+    entities = [_entity(rng, kind, split) for _ in range(rng.choice((1, 2, 2, 3)))]
+    fitting = [s for s in FACTS if kind in s.attributes]
+    sections = rng.sample(fitting, min(len(fitting), rng.choice((2, 3, 4))))
+    nouns = [draw(rng, "noun", split) for _ in range(2)]
+    pairs = [(e, s) for e in entities for s in (*sections, *dict.fromkeys(nouns))]
+    rng.shuffle(pairs)
+    return [
+        _stated(rng, about, entity, split) if isinstance(about, Section)
+        else _generic(rng, about, entity, split)
+        for entity, about in pairs[:count]
+    ]
+
+
+def _facts(rng: random.Random, split: Split, count: int) -> list[Fact]:
+    """Distinct facts, the last of which may be left out of the texts."""
+    facts = _near_misses(rng, split, rng.choice((0, 2, 3, 4)))
+    policies = _policies(split)
+    for section in rng.sample(policies, min(len(policies), rng.choice((0, 1, 2, 4)))):
+        facts.append(_policy(rng, section, split))
+    while len(facts) < count:
+        facts.extend(_near_misses(rng, split, 2))
+    rng.shuffle(facts)
+    return facts[:count]
+
+
+def filler(rng: random.Random, split: Split) -> str:
+    """A sentence that answers nothing."""
+    return sentence_case(fill(
+        rng.choice(FORMS["filler"].of("s", "train")), p=draw(rng, "person", split),
+        r=draw(rng, "name", split), c=draw(rng, "city", split), w=draw(rng, "weekday", split),
+        x=draw(rng, "weather", split), k=draw(rng, "thing", split), f=draw(rng, "food", split)))
+
+
+def _lines(rng: random.Random, facts: list[Fact], split: Split) -> list[list[Fact | str]]:
+    """Lay the facts out as texts of one to three sentences."""
+    texts: list[list[Fact | str]] = [[]]
+    for fact in facts:
+        if texts[-1] and rng.random() < 0.75:
+            texts.append([])
+        texts[-1].append(fact)
+    for text in texts:
+        if rng.random() < 0.2:
+            text.insert(rng.randrange(len(text) + 1), filler(rng, split))
+    if rng.random() < 0.2:
+        texts.insert(rng.randrange(len(texts) + 1), [filler(rng, split)])
+    return texts
+
+
+def _render(rng: random.Random, texts: list[list[Fact | str]]) -> str:
+    titled = rng.random() < 0.1
+    lines = []
+    for number, text in enumerate(texts, 1):
+        body = " ".join(part if isinstance(part, str) else part.sentence for part in text)
+        title = f"{coined(rng).capitalize()}: " if titled else ""
+        lines.append(f"[{number}] {title}{body}")
+    return "\n".join(lines)
+
+
+def _check(fact: Fact, number: int | None) -> dict[str, object]:
+    if number is None:
+        return {"kind": "refusal", "any_of": ["do not say"]}
+    return {"kind": "cited", "any_of": [fact.value], "citation": f"[{number}]"}
+
+
+def cite(rng: random.Random, split: Split, *, absent: bool | None = None,
+         in_system: bool | None = None) -> Dialog:
+    """Questions over texts; `absent` forces whether a question without an answer is asked."""
+    facts = _facts(rng, split, rng.choice((2, 3, 4, 4, 5, 6)))
+    hidden = facts.pop() if len(facts) > 1 else None
+    texts = _lines(rng, facts, split)
+    where = {id(part): number for number, text in enumerate(texts, 1) for part in text}
+    asked = rng.sample(facts, min(len(facts), rng.choice((1, 2, 2, 3, 3))))
+    if hidden is not None and (rng.random() < 0.55 if absent is None else absent):
+        asked.insert(0 if absent else rng.randrange(len(asked) + 1), hidden)
+    dialog = Dialog("absent" if absent else "cite")
+    shown = _render(rng, texts)
+    in_system = rng.random() < 0.25 if in_system is None else in_system
+    if in_system:
+        system = fill(FORMS["system"].pick(rng, "f", split), t=shown)
+        dialog.messages.append({"role": "system", "content": system})
+    for turn, fact in enumerate(asked):
+        question = disturb(rng, fact.question) if split == "train" else fact.question
+        if turn == 0 and not in_system:
+            question = fill(FORMS["user"].pick(rng, "f", split), t=shown, q=question)
+        number = where.get(id(fact))
+        reply = ABSENT if number is None else f"{fact.sentence} [{number}]"
+        dialog.user(question)
+        dialog.assistant(reply, _check(fact, number))
+    return dialog

@@ -1,0 +1,182 @@
+"""Declared tools: the call with its arguments, then a sentence made of the result."""
+
+import json
+import random
+from typing import Any
+
+from .core import Dialog, Section, Split, Tool, fill, load_sections, sentence_case
+from .noise import disturb
+from .values import coined, draw
+
+TOOLS = load_sections("tools")
+NUMERIC = {"count", "number", "minutes", "big", "degrees", "percent", "year", "decimal"}
+ERRORS = ("not found", "no permission", "timed out", "invalid request", "service is down",
+          "no such entry", "try again later", "limit reached", "unknown id")
+SYNONYMS = {
+    "city": ("location", "place", "town"), "date": ("day", "when"), "time": ("at", "when"),
+    "order_id": ("order", "order_number", "id"), "minutes": ("duration", "mins"),
+    "to": ("recipient", "address"), "text": ("message", "content", "body"),
+    "name": ("person", "who", "full_name"), "product": ("item", "article"),
+    "origin": ("start", "from_city"), "destination": ("end", "to_city"), "title": ("subject",),
+    "people": ("guests", "persons"), "query": ("q", "term"), "path": ("file", "filename"),
+    "email": ("mail", "address"), "amount": ("value", "sum"), "room": ("room_id",),
+}
+
+
+def _of(split: Split) -> list[Section]:
+    return [tool for tool in TOOLS if tool.attributes[0] == split]
+
+
+def _pairs(section: Section, kind: str) -> list[tuple[str, str]]:
+    """`key:kind` items of a parameter or result line."""
+    body = section.of(kind, "train")[0].split()
+    return [(item.split(":")[0], item.split(":")[1]) for item in body]
+
+
+def _typed(kind: str, value: str) -> Any:
+    """The JSON value of a drawn value."""
+    if kind == "bool":
+        return value == "true"
+    if kind == "decimal":
+        return float(value)
+    return int(value) if kind in NUMERIC else value
+
+
+OPTIONAL: dict[str, Any] = {
+    "limit": {"type": "integer"}, "verbose": {"type": "boolean"}, "comment": {"type": "string"},
+    "format": {"type": "string", "enum": ["short", "long"]},
+    "mode": {"type": "string", "enum": ["fast", "safe", "full"]}, "tags": {"type": "array"},
+}
+
+
+def declare(name: str, description: str, properties: dict[str, Any]) -> Tool:
+    """An OpenAI-shaped declaration in which every parameter is required."""
+    parameters = {"type": "object", "properties": properties, "required": list(properties)}
+    return {"type": "function", "function": {
+        "name": name, "description": description, "parameters": parameters}}
+
+
+def _declared(rng: random.Random, section: Section, renamed: dict[str, str]) -> Tool:
+    name = rng.choice(section.of("n", "train"))
+    if rng.random() < 0.15 and section.attributes[0] == "train":
+        name = rng.choice((f"{coined(rng)}_{coined(rng)}", coined(rng), f"do_{coined(rng)}"))
+    properties = {}
+    for key, kind in _pairs(section, "p"):
+        type_name = rng.choice(("integer", "integer", "number")) if kind in NUMERIC else "string"
+        properties[renamed.get(key, key)] = {"type": type_name}
+    tool = declare(name, rng.choice(section.of("d", "train")), properties)
+    if rng.random() < 0.12:
+        extra = rng.choice(list(OPTIONAL))
+        properties.setdefault(extra, OPTIONAL[extra])
+    if rng.random() < 0.06:
+        del tool["function"]["description"]
+    return tool
+
+
+def _renaming(rng: random.Random, section: Section) -> dict[str, str]:
+    """Other names for some parameters of a training tool."""
+    keys = [key for key, _ in _pairs(section, "p")]
+    if section.attributes[0] != "train" or rng.random() < 0.6:
+        return {}
+    renamed = {key: rng.choice(SYNONYMS[key]) for key in keys if key in SYNONYMS}
+    return renamed if len({renamed.get(k, k) for k in keys}) == len(keys) else {}
+
+
+def coined_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, Any]]:
+    """A tool of made-up words, the request that names what it does, and the arguments."""
+    verb, thing = coined(rng), coined(rng)
+    kinds = rng.sample(("city", "count", "name", "id", "date", "phrase", "colour", "word",
+                        "number", "time", "email", "animal"), rng.choice((1, 1, 2, 2, 3)))
+    keys = [rng.choice((kind, coined(rng))) for kind in kinds]
+    values = [draw(rng, kind, split) for kind in kinds]
+    properties = {
+        key: {"type": "integer" if kind in NUMERIC else "string"}
+        for key, kind in zip(keys, kinds, strict=True)
+    }
+    arguments = {k: _typed(kind, v) for k, kind, v in zip(keys, kinds, values, strict=True)}
+    given = " and ".join(f"{k} {v}" for k, v in zip(keys, values, strict=True))
+    tool = declare(f"{verb}_{thing}", f"{verb.capitalize()} a {thing}", properties)
+    asked = rng.choice((f"{verb.capitalize()} a {thing} with {given}.",
+                        f"{verb} the {thing}: {given}", f"Use {verb}_{thing} with {given}.",
+                        f"Please {verb} a {thing}, {given}.", f"Call {verb}_{thing}, {given}."))
+    return tool, asked, arguments
+
+
+def real_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, Any], Section]:
+    """A tool of the frame file, a request, the arguments, and its section."""
+    section = rng.choice(_of(split))
+    renamed = _renaming(rng, section)
+    values = {key: draw(rng, kind, split) for key, kind in _pairs(section, "p")}
+    arguments = {renamed.get(k, k): _typed(kind, values[k]) for k, kind in _pairs(section, "p")}
+    request = fill(rng.choice(section.of("a", "train")), **values)
+    return _declared(rng, section, renamed), request, arguments, section
+
+
+def bystanders(rng: random.Random, split: Split, count: int, used: str = "") -> list[Tool]:
+    """Other declared tools, which the request does not need."""
+    pool = [section for section in _of(split) if section.name != used]
+    return [_declared(rng, s, _renaming(rng, s)) for s in rng.sample(pool, count)]
+
+
+def _spoken(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def say_result(result: dict[str, Any]) -> str:
+    """The sentence that reports a result: every key with its value."""
+    if set(result) == {"error"}:
+        return f"The tool reported an error: {result['error']}."
+    parts = [f"the {key.replace('_', ' ')} is {_spoken(value)}" for key, value in result.items()]
+    if len(parts) > 1:
+        parts[-1] = "and " + parts[-1]
+    glue = ", " if len(parts) > 2 else " "
+    return sentence_case(glue.join(parts)) + "."
+
+
+def _made_result(rng: random.Random, split: Split, section: Section | None) -> dict[str, Any]:
+    if rng.random() < 0.08:
+        return {"error": rng.choice(ERRORS)}
+    if section is not None and rng.random() < 0.75:
+        return {k: _typed(kind, draw(rng, kind, split)) for k, kind in _pairs(section, "r")}
+    kinds = ("number", "word", "title", "status", "date", "time", "id", "city", "count", "phrase",
+             "weather", "person", "bool", "decimal", "degrees")
+    pairs = {draw(rng, "noun", split).replace(" ", "_"): rng.choice(kinds)
+             for _ in range(rng.choice((1, 2, 2, 3)))}
+    return {key: _typed(kind, draw(rng, kind, split)) for key, kind in pairs.items()}
+
+
+def use_tool(dialog: Dialog, rng: random.Random, split: Split, *, result: bool = True) -> str:
+    """One request, the call, and (unless told otherwise) the result and its sentence."""
+    section: Section | None = None
+    if rng.random() < (0.25 if split == "train" else 0.0):
+        tool, request, arguments = coined_tool(rng, split)
+    else:
+        tool, request, arguments, section = real_tool(rng, split)
+    name = tool["function"]["name"]
+    if name in {other["function"]["name"] for other in dialog.tools}:
+        return name
+    dialog.tools.append(tool)
+    dialog.user(disturb(rng, request) if split == "train" else request)
+    dialog.call(name, arguments)
+    if result:
+        made = _made_result(rng, split, section)
+        dialog.result(json.dumps(made, ensure_ascii=False))
+        check = {"kind": "contains", "all": [_spoken(value) for value in made.values()]}
+        dialog.assistant(say_result(made), check)
+    return name
+
+
+def tool_dialog(rng: random.Random, split: Split, *, turns: int | None = None) -> Dialog:
+    """One or two requests over two to four shuffled declarations."""
+    dialog = Dialog("tools")
+    for _ in range(turns or rng.choice((1, 1, 2))):
+        use_tool(dialog, rng, split)
+    names = {tool["function"]["name"] for tool in dialog.tools}
+    for tool in bystanders(rng, split, rng.choice((0, 1, 1, 2, 3))):
+        if tool["function"]["name"] not in names:
+            names.add(tool["function"]["name"])
+            dialog.tools.append(tool)
+    rng.shuffle(dialog.tools)
+    return dialog
