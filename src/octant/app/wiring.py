@@ -123,6 +123,7 @@ async def runtime(
             health=StoreHealth(store, clock()),
             metrics=metrics,
             drain=drain,
+            events=recorder,
             clock=clock(),
             entropy=entropy(),
             settings=layers.gateway(settings),
