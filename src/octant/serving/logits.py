@@ -5,7 +5,7 @@ values the lowest token id comes first. Nothing here writes to its input, knows 
 a random number: uniforms in [0, 1) are handed in.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,7 +112,7 @@ def nucleus(weights: Floats, top_p: float) -> Ids:
     kept = weights[near]
     spare -= total - float(kept.sum(dtype=np.float64))
     ascending = np.sort(kept)
-    dropped = _position_reaching(ascending, max(spare, 0.0), side="right")
+    dropped = _position_passing(ascending, max(spare, 0.0))
     return near[_at_least(kept, ascending[dropped], len(kept) - dropped)]
 
 
@@ -127,8 +127,7 @@ def _at_least(values: Floats, smallest: np.float32, count: int) -> Ids:
 
 def draw(weights: Floats, uniform: float) -> int:
     """A position with probability proportional to its weight; the sum of weights is positive."""
-    goal = uniform * float(_block_sums(weights)[-1])
-    return _position_reaching(weights, goal, side="right")
+    return _position_passing(weights, uniform * float(_block_sums(weights)[-1]))
 
 
 def _block_sums(weights: Floats) -> NDArray[np.float64]:
@@ -136,14 +135,14 @@ def _block_sums(weights: Floats) -> NDArray[np.float64]:
     return np.cumsum(np.add.reduceat(weights, starts), dtype=np.float64)
 
 
-def _position_reaching(weights: Floats, goal: float, side: Literal["left", "right"]) -> int:
-    """The first position at which the running sum reaches (left) or passes (right) `goal`."""
+def _position_passing(weights: Floats, goal: float) -> int:
+    """The first position at which the running sum is more than `goal`."""
     reached = _block_sums(weights)
     # Rounding may point past the end; the first maximum is the last position of any weight.
-    block = min(int(np.searchsorted(reached, goal, side)), int(reached.argmax()))
+    block = min(int(np.searchsorted(reached, goal, side="right")), int(reached.argmax()))
     before = float(reached[block - 1]) if block else 0.0
     inside = np.cumsum(weights[block * BLOCK : (block + 1) * BLOCK], dtype=np.float64)
-    position = min(int(np.searchsorted(inside, goal - before, side)), int(inside.argmax()))
+    position = min(int(np.searchsorted(inside, goal - before, side="right")), int(inside.argmax()))
     return block * BLOCK + position
 
 
