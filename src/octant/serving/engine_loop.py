@@ -20,14 +20,7 @@ from octant.compute.token_scheduler import (
     SequenceRequest,
     TokenScheduler,
 )
-from octant.core.events import (
-    EngineLoadChanged,
-    FirstToken,
-    SequenceFinished,
-    SequencePreempted,
-    SequenceScheduled,
-    StepExecuted,
-)
+from octant.core.events import EngineLoadChanged, StepExecuted
 from octant.core.failure import Failed, Failure
 from octant.core.ids import RouteId
 from octant.core.step import SampledToken, StepPlan, StepResult
@@ -35,7 +28,7 @@ from octant.core.stream import FinishReason, Usage
 from octant.ports.clock import Clock
 from octant.ports.executor import Executor
 from octant.ports.link import EngineLink
-from octant.serving import engine_failures
+from octant.serving import engine_events, engine_failures
 from octant.serving.acceptance import accepted_max_tokens
 from octant.serving.messages import from_engine, to_engine
 from octant.serving.messages.from_engine import Progress
@@ -189,37 +182,17 @@ class EngineLoop:
         work, choice = self._works.owner(event.sequence)
         now_ns = self._clock.monotonic_ns()
         match event:
-            case Scheduled():
-                self._note_scheduled(work, choice, event.cached_tokens, now_ns)
-            case Preempted():
-                self._outbox.event(
-                    SequencePreempted(
-                        at_ns=now_ns,
-                        request_id=work.id.request_id,
-                        choice=choice.index,
-                        freed_blocks=event.freed_blocks,
-                    )
-                )
+            case Scheduled(_, cached_tokens):
+                choice.scheduled = True
+                if choice.index == 0:
+                    work.cached_tokens = cached_tokens
+                self._outbox.event(engine_events.scheduled(work, choice, cached_tokens, now_ns))
+            case Preempted(_, freed_blocks):
+                self._outbox.event(engine_events.preempted(work, choice, freed_blocks, now_ns))
             case Expired():
                 stage = choice.stage
                 self._close(work, choice, None)
                 self._fail(work, engine_failures.expired(stage))
-
-    def _note_scheduled(
-        self, work: LiveWork, choice: LiveChoice, cached_tokens: int, now_ns: int
-    ) -> None:
-        choice.scheduled = True
-        if choice.index == 0:
-            work.cached_tokens = cached_tokens
-        self._outbox.event(
-            SequenceScheduled(
-                at_ns=now_ns,
-                request_id=work.id.request_id,
-                choice=choice.index,
-                prompt_tokens=len(work.generate.prompt_tokens),
-                cached_tokens=cached_tokens,
-            )
-        )
 
     # Step
 
@@ -285,13 +258,8 @@ class EngineLoop:
     def _take(self, work: LiveWork, choice: LiveChoice, sampled: Sampled) -> bool:
         taken = choice.take(sampled)
         if choice.generated == 1:
-            self._outbox.event(
-                FirstToken(
-                    at_ns=self._clock.monotonic_ns(),
-                    request_id=work.id.request_id,
-                    choice=choice.index,
-                )
-            )
+            now_ns = self._clock.monotonic_ns()
+            self._outbox.event(engine_events.first_token(work, choice, now_ns))
         if taken.delta is not None:
             self._outbox.delta(work.id, taken.delta)
         if taken.finished is None:
@@ -318,15 +286,8 @@ class EngineLoop:
     def _close(self, work: LiveWork, choice: LiveChoice, reason: FinishReason | None) -> None:
         """Ends a choice that the scheduler has let go, or lets go with the commit of this step."""
         self._works.close(work, choice)
-        self._outbox.event(
-            SequenceFinished(
-                at_ns=self._clock.monotonic_ns(),
-                request_id=work.id.request_id,
-                choice=choice.index,
-                reason=reason,
-                completion_tokens=choice.generated,
-            )
-        )
+        now_ns = self._clock.monotonic_ns()
+        self._outbox.event(engine_events.finished(work, choice, reason, now_ns))
 
     # Publish
 
