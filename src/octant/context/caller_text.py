@@ -12,6 +12,7 @@ the template's own; it is encoded as it is, and the replaced letters in between 
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple, cast
 
 from octant.context.chat_template import Conversation, texts
@@ -19,7 +20,7 @@ from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
 from octant.ports.tokenizer import Tokenizer
 
-_PRIVATE_USE = (*range(0xF0000, 0xFFFFE), *range(0x100000, 0x10FFFE))
+_PRIVATE_USE = (range(0xF0000, 0xFFFFE), range(0x100000, 0x10FFFE))
 
 # Tokenizers in use in one process; each entry holds a few strings.
 _KNOWN_VOCABULARIES = 64
@@ -114,7 +115,7 @@ def _marks(talk: Conversation, spelling: _Spelling) -> dict[str, str] | None:
     if not dangerous:
         return None
     taken = set("".join(texts(talk)))
-    free = (chr(code) for code in _PRIVATE_USE if chr(code) not in taken)
+    free = (chr(code) for code in chain(*_PRIVATE_USE) if chr(code) not in taken)
     marks = dict(zip(dangerous, free, strict=False))
     if len(marks) < len(dangerous):
         raise Failed(
