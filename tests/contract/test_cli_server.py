@@ -1,0 +1,144 @@
+"""The command line beside a real server, which it finds by the data directory."""
+
+import json
+import os
+import pty
+import select
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from openai import NotFoundError
+
+from octant.cli import server_file
+from tests.support.server import OCTANT, RunningServer, running_server
+
+pytestmark = pytest.mark.server
+
+
+def test_chat_answers_through_a_temporary_key(server: RunningServer) -> None:
+    answered = server.octant("chat", "My dog is called Rex.", "--max-tokens", "16", "--json")
+
+    assert answered.returncode == 0, answered.stderr
+    answer = json.loads(answered.stdout)
+    assert answer["content"]
+    assert answer["usage"]["completion_tokens"] >= 1
+    kept = json.loads(server.octant("keys", "list", "--json").stdout)
+    assert "first key" in [key["name"] for key in kept]
+    assert not [key for key in kept if "temporary" in key["name"]]
+
+
+def test_what_was_asked_can_be_traced(server: RunningServer) -> None:
+    answered = server.octant("chat", "Hello!", "--max-tokens", "8", "--json")
+    request = json.loads(answered.stdout)["request_id"]
+
+    shown = json.loads(server.octant("trace", "show", request, "--json").stdout)
+
+    spans = {span["name"]: span for span in shown["spans"]}
+    assert shown["complete"] is True
+    assert {"boundary", "admission", "context", "route", "attempt 1"} <= set(spans)
+    assert {"queue", "prefill", "decode", "response"} <= set(spans)
+    assert sum(
+        span["duration_ns"]
+        for span in shown["spans"]
+        if span["parent_span_id"] == shown["spans"][0]["span_id"]
+    ) == pytest.approx(shown["duration_ns"])
+
+
+def test_models_and_doctor_find_the_server(server: RunningServer) -> None:
+    listed = json.loads(server.octant("models", "list", "--json").stdout)
+    checked = server.octant("doctor", "--json")
+
+    assert [model["id"] for model in listed] == [server.model]
+    findings = {f["subject"]: f for f in json.loads(checked.stdout)["findings"]}
+    assert findings["server"]["state"] == "ok"
+    assert findings["model"]["state"] == "ok"
+    assert findings["store"]["state"] == "ok"
+
+
+def test_the_first_token_count_equals_the_requests_that_had_one(server: RunningServer) -> None:
+    before = server.metric("vllm:time_to_first_token_seconds_count")
+    with server.client() as client:
+        for _ in range(3):
+            client.completions.create(model=server.model, prompt="Hello!", max_tokens=4)
+        with pytest.raises(NotFoundError):
+            client.completions.create(model="unknown", prompt="Hello!")
+
+    assert server.metric("vllm:time_to_first_token_seconds_count") == before + 3
+    assert server.metric("octant_requests_in_flight") == 0
+
+
+def test_the_server_file_goes_with_the_server(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with running_server(data_dir) as running:
+        found = server_file.find(data_dir)
+        assert found is not None
+        assert (found.url, found.pid) == (running.address, running.process.pid)
+
+    assert server_file.find(data_dir) is None
+    assert not (data_dir / server_file.FILE_NAME).exists()
+
+
+def test_a_suite_runs_against_a_running_server(server: RunningServer) -> None:
+    done = server.octant(
+        *("eval", "--url", server.address, "--key", server.key, "--limit", "1", "--json")
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["model"] == server.model
+    assert {figures["n"] for figures in told["tasks"].values()} == {1}
+
+
+def test_a_suite_that_nothing_passes_fails_its_minimum(
+    server: RunningServer, tmp_path: Path
+) -> None:
+    suite = tmp_path / "suite.jsonl"
+    case = {
+        "id": "a-1",
+        "task": "a",
+        "messages": [{"role": "user", "content": "Hello!"}],
+        "check": {"kind": "exact", "text": "no model says this"},
+        "max_tokens": 4,
+    }
+    suite.write_text(json.dumps(case))
+
+    done = server.octant(
+        *("eval", "--suite", str(suite), "--url", server.address, "--key", server.key),
+        *("--min", "0.5", "--json"),
+    )
+
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["below_minimum"] == ["a"]
+
+
+def test_a_conversation_in_a_terminal(server: RunningServer) -> None:
+    terminal, inside = pty.openpty()
+    with subprocess.Popen(
+        [OCTANT, "chat", "--data-dir", str(server.data_dir), "--max-tokens", "12"],
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        env={**os.environ, "TERM": "dumb", "COLUMNS": "100"},
+    ) as chat:
+        os.close(inside)
+        shown = _until(terminal, b"> ")
+        assert server.model.encode() in shown
+        os.write(terminal, b"My name is Ada.\n")
+        assert len(_until(terminal, b"\n> ")) > len(b"My name is Ada.\n> ")
+        os.write(terminal, b"/reset\n")
+        assert b"forgotten" in _until(terminal, b"\n> ")
+        os.write(terminal, b"/exit\n")
+        assert chat.wait(30) == 0
+    os.close(terminal)
+
+
+def _until(terminal: int, wanted: bytes, limit_s: float = 60) -> bytes:
+    shown = b""
+    ends_at = time.monotonic() + limit_s
+    while not shown.endswith(wanted):
+        left_s = ends_at - time.monotonic()
+        assert left_s > 0 and select.select([terminal], [], [], left_s)[0], shown
+        shown += os.read(terminal, 4096)
+    return shown
