@@ -1,5 +1,6 @@
 """The schema: migrations lead to the tables that the code expects, forwards and back."""
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
@@ -117,3 +118,28 @@ def test_opening_an_existing_file_needs_no_migration_tool(tmp_path: Path) -> Non
         "assert 'alembic' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", program, str(settings.path)], check=True)
+
+
+async def test_a_commit_reaches_the_disk_before_it_is_acknowledged(tmp_path: Path) -> None:
+    engine = database.writing_engine(SqliteSettings(path=tmp_path / "octant.db"))
+    async with engine.connect() as connection:
+        found = {
+            name: (await connection.exec_driver_sql(f"PRAGMA {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        }
+    await engine.dispose()
+    full = 2
+    assert found == {
+        "journal_mode": "wal",
+        "synchronous": full,
+        "foreign_keys": 1,
+        "busy_timeout": 5_000,
+    }
+
+
+async def test_several_processes_may_create_the_file_at_once(tmp_path: Path) -> None:
+    stores = [SqliteStore(SqliteSettings(path=tmp_path / "octant.db")) for _ in range(4)]
+    await asyncio.gather(*(store.open() for store in stores))
+    await stores[0].check_integrity()
+    for store in stores:
+        await store.close()

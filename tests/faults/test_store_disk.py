@@ -186,3 +186,16 @@ async def test_old_traces_are_removed_and_everything_else_is_kept(path: Path) ->
     assert await store.spent(ACME.id, MONTH) == 700
     await store.check_integrity()
     await store.close()
+
+
+async def test_callers_beyond_the_queue_wait_and_are_all_served(path: Path) -> None:
+    store = SqliteStore(SqliteSettings(path=path, max_waiting=1, max_batch=1))
+    await store.open()
+    await store.put_tenant(ACME)
+    given = [asyncio.ensure_future(store.settle(settlement(number))) for number in range(30)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*given)
+    await store.open()
+    assert await store.spent(ACME.id, MONTH) == 30 * 7
+    await store.close()

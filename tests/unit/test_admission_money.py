@@ -1,5 +1,6 @@
 """Admission: budgets of tenants and of single requests, reserved before work and settled after."""
 
+import msgspec
 import pytest
 
 from octant.admission.control import AdmissionControl, Admitted, Estimate
@@ -115,3 +116,21 @@ def test_no_account_is_opened_when_all_are_held() -> None:
     with pytest.raises(Failed) as caught:
         admission.open_account(TenantId("other"), MONTH, NanoUsd(0))
     assert caught.value.failure.kind is FailureKind.OVERLOADED
+
+
+def test_many_held_accounts_do_not_hide_the_idle_ones() -> None:
+    admission = AdmissionControl(AdmissionSettings(max_accounts=60))
+    for number in range(50):
+        tenant = TenantId(f"held{number}")
+        admission.open_account(tenant, MONTH, NanoUsd(0))
+        holder = msgspec.structs.replace(PRINCIPAL, tenant=tenant)
+        admission.admit(envelope(number, principal=holder), Estimate(1, 1, NanoUsd(0)), MONTH, 0)
+    refusals = 0
+    for number in range(40):
+        try:
+            admission.open_account(TenantId(f"new{number}"), MONTH, NanoUsd(0))
+        except Failed:
+            refusals += 1
+        admission.check_integrity()
+    assert refusals <= 40 // 2
+    assert all(admission.has_account(TenantId(f"held{n}"), MONTH) for n in range(50))

@@ -7,6 +7,8 @@ from octant.admission.control import AdmissionControl, Admitted, Estimate
 from octant.admission.cost_model import Observation
 from octant.admission.settings import AdmissionSettings
 from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.identity import Principal
+from octant.core.ids import KeyId
 from octant.core.limits import Allowance, Profile, QueueLimit, TenantLimits
 from octant.core.stream import Usage
 from octant.core.units import NS_PER_S, NanoUsd
@@ -182,8 +184,8 @@ def test_headers_show_the_tightest_scope_and_the_time_until_it_is_full() -> None
 def test_memory_is_bounded_by_forgetting_idle_scopes() -> None:
     admission = control(AdmissionSettings(max_scopes=4))
     for number in range(50):
-        principal = PRINCIPAL.__class__(
-            actor=PRINCIPAL.actor, tenant=PRINCIPAL.tenant, key_id=f"key_{number}"
+        principal = Principal(
+            actor=PRINCIPAL.actor, tenant=PRINCIPAL.tenant, key_id=KeyId(f"key_{number}")
         )
         asked = envelope(
             number,
@@ -199,9 +201,7 @@ def test_memory_is_bounded_by_forgetting_idle_scopes() -> None:
 def test_scopes_in_use_are_not_forgotten_for_newcomers() -> None:
     admission = control(AdmissionSettings(max_scopes=2))
     admit(admission, 1, allowance())
-    stranger = PRINCIPAL.__class__(
-        actor=PRINCIPAL.actor, tenant=PRINCIPAL.tenant, key_id="key_other"
-    )
+    stranger = Principal(actor=PRINCIPAL.actor, tenant=PRINCIPAL.tenant, key_id=KeyId("key_other"))
     with pytest.raises(Failed) as caught:
         admission.admit(envelope(2, principal=stranger), Estimate(1, 0, NanoUsd(0)), MONTH, 0)
     assert caught.value.failure.kind is FailureKind.OVERLOADED

@@ -5,7 +5,6 @@ free. An account that no running request holds may be forgotten; what it knew is
 """
 
 from collections import OrderedDict
-from itertools import islice
 from typing import NamedTuple
 
 from octant.core.ids import TenantId
@@ -57,7 +56,7 @@ class Accounts:
     def open(self, key: AccountKey, spent: NanoUsd) -> bool:
         """Opens an account; one that is open already knows better and stays as it is.
 
-        False when there is no room and the longest unused accounts are all held.
+        False when there is no room and the accounts longest unused are all held.
         """
         if key in self._open:
             return True
@@ -90,8 +89,11 @@ class Accounts:
         assert held.keys() <= self._open.keys(), "a reservation has lost its account"
 
     def _forget_one(self) -> bool:
-        oldest = islice(self._open.items(), _EVICTION_PROBES)
-        idle = next((key for key, account in oldest if account.holders == 0), None)
-        if idle is not None:
-            del self._open[idle]
-        return idle is not None
+        """Held accounts met on the way count as used, so they never hide idle ones for long."""
+        for _ in range(min(_EVICTION_PROBES, len(self._open))):
+            key = next(iter(self._open))
+            if self._open[key].holders == 0:
+                del self._open[key]
+                return True
+            self._open.move_to_end(key)
+        return False

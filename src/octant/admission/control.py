@@ -40,7 +40,7 @@ class Admitted(Record, frozen=True, kw_only=True):
 
 
 class Estimate(NamedTuple):
-    """The most that a request can use: what is reserved for it."""
+    """What is reserved for a request: the tokens it may use and the most it can cost."""
 
     prompt_tokens: int
     max_output_tokens: int

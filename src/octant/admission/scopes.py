@@ -8,7 +8,6 @@ nothing that a fresh one would not, so it may be forgotten.
 from collections import OrderedDict
 from collections.abc import Container
 from enum import StrEnum
-from itertools import islice
 from typing import NamedTuple
 
 from octant.admission.bucket import RateBucket
@@ -123,17 +122,14 @@ class Scopes:
         assert held.keys() <= self._known.keys(), "a request has lost its scope"
 
     def _forget_one(self, wanted: Container[ScopeKey], now_ns: int) -> bool:
-        idle = next(
-            (
-                key
-                for key, scope in islice(self._known.items(), _EVICTION_PROBES)
-                if key not in wanted and scope.is_idle(now_ns)
-            ),
-            None,
-        )
-        if idle is not None:
-            del self._known[idle]
-        return idle is not None
+        """Busy scopes met on the way count as used, so they never hide idle ones for long."""
+        for _ in range(min(_EVICTION_PROBES, len(self._known))):
+            key = next(iter(self._known))
+            if key not in wanted and self._known[key].is_idle(now_ns):
+                del self._known[key]
+                return True
+            self._known.move_to_end(key)
+        return False
 
 
 def _adopted(bucket: RateBucket | None, per_minute: int | None, now_ns: int) -> RateBucket | None:
