@@ -5,13 +5,15 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 import octant
 from octant.adapters.huggingface.tokenizer import load_tokenizer
-from octant.core.failure import FailureKind
+from octant.core.failure import Failed, FailureKind
 from octant.core.stream import Completed, StreamItem, TextDelta
 from tests.support.engine_parts import work
 from tests.support.modelled_lm import NAN_MARK
-from tests.support.supervised import check_order, failure, supervised, text
+from tests.support.supervised import Supervised, check_order, failure, supervised, text
 
 MODEL_DIR = Path(octant.__file__).parent / "bundled" / "octant-mini"
 TOKENIZER = load_tokenizer(MODEL_DIR)
@@ -56,9 +58,20 @@ async def test_a_spoiled_sequence_changes_no_other_answer(tmp_path: Path) -> Non
 
 
 async def test_an_answer_cut_off_midway_leaves_no_block_behind(tmp_path: Path) -> None:
-    async with supervised(tmp_path, model="loaded", model_dir=str(MODEL_DIR)) as engine:
+    async with supervised(tmp_path, model="shipped", model_dir=str(MODEL_DIR)) as engine:
         async with engine.client.generate(work(asking("Hi"), n=4, **ENDLESS)) as stream:
             async for item in stream:
                 if isinstance(item, TextDelta):
                     break
         await engine.idle()
+
+
+async def test_a_model_directory_without_a_model_is_refused_by_name(tmp_path: Path) -> None:
+    engine = Supervised(tmp_path / "run", model="shipped", model_dir=str(tmp_path / "no-model"))
+    async with asyncio.TaskGroup() as group:
+        group.create_task(engine.supervisor.run())
+        with pytest.raises(Failed) as raised:
+            await engine.supervisor.wait_ready()
+        await engine.supervisor.drain(0)
+    assert raised.value.failure.kind is FailureKind.CORRUPT_ARTIFACT
+    assert "no-model" in raised.value.failure.message

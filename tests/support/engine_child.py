@@ -4,15 +4,17 @@
 
 CONFIG is an EngineConfig in JSON; MODEL is `modelled` (tests.support.modelled_lm, one step takes
 `STEP_S`) or `loaded` (the real executor). Both are wrapped so that marked prompts spoil their rows.
+With MODEL `shipped` the command is the product's own, and nothing is wrapped.
 """
 
+import os
 import sys
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
-from octant.app.engine_config import EngineConfig
+from octant.app.engine_config import EngineConfig, engine_command
 from octant.core import record
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
@@ -26,8 +28,8 @@ _ROOT = str(Path(__file__).parents[2])
 
 def command(config: EngineConfig, model: str, address: str) -> list[str]:
     """The counterpart of app.engine_config.engine_command."""
-    import os
-
+    if model == "shipped":
+        return engine_command(config, address)
     told = msgspec.structs.replace(config, address=address, parent_pid=os.getpid())
     start = (
         f"import sys; sys.path.insert(0, {_ROOT!r}); from tests.support.engine_child import main"
