@@ -199,3 +199,17 @@ async def test_callers_beyond_the_queue_wait_and_are_all_served(path: Path) -> N
     await store.open()
     assert await store.spent(ACME.id, MONTH) == 30 * 7
     await store.close()
+
+
+async def test_a_damaged_record_is_reported_and_does_not_take_the_store_down(
+    store: SqliteStore, path: Path
+) -> None:
+    await store.settle(settlement(1))
+    vandal = sqlite3.connect(path)
+    vandal.execute("""UPDATE outcomes SET record = '{"request_id": 1}'""")
+    vandal.commit()
+    vandal.close()
+    with pytest.raises(Failed, match="could not be read"):
+        await store.outcome(request_id(1))
+    await store.settle(settlement(2))
+    assert await store.spent(ACME.id, MONTH) == 14

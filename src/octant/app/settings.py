@@ -195,7 +195,7 @@ def _find_file(config: Path | None, given: _Source) -> Path | None:
     if named is not None:
         return named
     data_dir = given.get("server.data_dir")
-    directory = Path(data_dir.value).expanduser() if data_dir else default_data_dir()
+    directory = Path(str(data_dir.value)).expanduser() if data_dir else default_data_dir()
     candidates = (Path(FILE_NAME), directory / FILE_NAME)
     return next((path for path in candidates if path.is_file()), None)
 

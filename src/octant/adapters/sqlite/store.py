@@ -6,6 +6,7 @@ the newest commit. Errors of the database leave this package only as Failed.
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
@@ -51,26 +52,11 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Creates or migrates the file, then proves that a commit works."""
-        path = self._settings.path
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writing = database.writing_engine(self._settings)
-            reading = database.reading_engine(self._settings)
-            self._engines = [writing, reading]
-            self._writing = await writing.connect()
-            await database.migrate(self._writing)
-            await database.check_writable(self._writing)
-        except database.UnknownSchema as error:
+            await self._open_file()
+        except Exception as error:
             await self.close()
-            raise failures.not_stored(
-                f"The store {path} has schema {error}, newer than this program's {HEAD}. "
-                "Upgrade Octant, or set store.path to another file."
-            ) from error
-        except (SQLAlchemyError, OSError) as error:
-            await self.close()
-            raise failures.not_stored(f"The store {path} could not be opened.", error) from error
-        self._reading = reading
-        self._writer = GroupWriter(self._writing, self._settings)
+            raise _unopened(self._settings.path, error) from error
 
     async def close(self) -> None:
         """Writes out what is pending and closes; idempotent."""
@@ -141,7 +127,7 @@ class SqliteStore:
         query = select(traces.c.events).where(traces.c.request_id == request)
         async with self._read() as connection:
             data = (await connection.execute(query)).scalar()
-        return rows.decode_events(data) if data is not None else []
+            return rows.decode_events(data) if data is not None else []
 
     async def audit(self, tenant: TenantId | None, limit: int) -> Sequence[AuditRecord]:
         query = select(audit.c.record).order_by(audit.c.seq.desc()).limit(limit)
@@ -161,6 +147,17 @@ class SqliteStore:
         assert not orphans, f"rows without their parents: {orphans}"
         assert charged == counted, f"ledger {charged} differs from budgets {counted}"
 
+    async def _open_file(self) -> None:
+        self._settings.path.parent.mkdir(parents=True, exist_ok=True)
+        writing = database.writing_engine(self._settings)
+        reading = database.reading_engine(self._settings)
+        self._engines = [writing, reading]
+        self._writing = await writing.connect()
+        await database.migrate(self._writing)
+        await database.check_writable(self._writing)
+        self._reading = reading
+        self._writer = GroupWriter(self._writing, self._settings)
+
     def _open_writer(self) -> GroupWriter:
         if self._writer is None:
             raise failures.not_stored("The store is closed.")
@@ -173,7 +170,7 @@ class SqliteStore:
     async def _all(self, query: Select[str], kind: type[R]) -> list[R]:
         async with self._read() as connection:
             records = (await connection.execute(query)).scalars().all()
-        return [decode(record, kind) for record in records]
+            return [decode(record, kind) for record in records]
 
     @asynccontextmanager
     async def _read(self) -> AsyncGenerator[AsyncConnection]:
@@ -182,8 +179,20 @@ class SqliteStore:
         try:
             async with self._reading.connect() as connection:
                 yield connection
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, msgspec.MsgspecError) as error:
             raise failures.not_stored("The store could not be read.", error) from error
+
+
+def _unopened(path: Path, error: Exception) -> Exception:
+    """What an operator is told; a defect of ours stays what it is."""
+    if isinstance(error, database.UnknownSchema):
+        return failures.not_stored(
+            f"The store {path} has schema {error}, newer than this program's {HEAD}. "
+            "Upgrade Octant, or set store.path to another file."
+        )
+    if isinstance(error, SQLAlchemyError | OSError):
+        return failures.not_stored(f"The store {path} could not be opened.", error)
+    return error
 
 
 def _of_tenant(query: Select[Any], table: Table, tenant: TenantId | None) -> Select[Any]:
