@@ -28,7 +28,7 @@ KEY = "oct_abcdefghijkl_" + "s" * 52
 
 def _drawn(info: Info) -> str:
     written = io.StringIO()
-    Console(file=written, width=200).print(banner(info))
+    Console(file=written, width=60).print(banner(info), soft_wrap=True)
     return written.getvalue()
 
 

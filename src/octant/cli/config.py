@@ -23,10 +23,10 @@ def show_config(
         ),
     ] = None,
     origin: Annotated[
-        bool, typer.Option("--origin", help="Also tell where each value came from.")
+        bool, typer.Option("--origin", metavar="", help="Also tell where each value came from.")
     ] = False,
     changed: Annotated[
-        bool, typer.Option("--changed", help="Only values that are not the default.")
+        bool, typer.Option("--changed", metavar="", help="Only values that are not the default.")
     ] = False,
     data_dir: DataDirOption = None,
     file: ConfigOption = None,

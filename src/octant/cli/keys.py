@@ -92,7 +92,9 @@ def list_keys(
     tenant: Annotated[
         str | None, typer.Option(help="Only this tenant's keys.", show_default=False)
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Also revoked and expired keys.")] = False,
+    every: Annotated[
+        bool, typer.Option("--all", metavar="", help="Also revoked and expired keys.")
+    ] = False,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -53,7 +53,12 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: bool = typer.Option(
-        False, "--version", callback=_show_version, is_eager=True, help="Print the version."
+        False,
+        "--version",
+        metavar="",
+        callback=_show_version,
+        is_eager=True,
+        help="Print the version.",
     ),
 ) -> None:
     """Octant: a production AI runtime. `octant serve` starts it."""

@@ -50,4 +50,3 @@ ModelOption = Annotated[
         show_default=False,
     ),
 ]  # fmt: skip
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before acting.")]

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -21,8 +22,11 @@ from octant.observability.printable import printable
 
 JSON_FLAG = "--json"
 
+_PIPE_WIDTH = 10_000
+
 JsonOption = Annotated[
-    bool, typer.Option(JSON_FLAG, help="Print JSON instead of text, for programs to read.")
+    bool,
+    typer.Option(JSON_FLAG, metavar="", help="Print JSON instead of text, for programs to read."),
 ]
 
 
@@ -58,12 +62,18 @@ def print_rows(
     if not rows:
         console().print(empty)
         return
-    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for number, heading in enumerate(headings):
+        # The first column names the thing, to be copied into the next command.
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text(printable(c)) if isinstance(c, str) else c for c in row))
-    console().print(table)
+    terminal = console()
+    if not terminal.is_terminal:
+        # Whoever reads a pipe has no width; folded cells would only be in its way.
+        wide = terminal.options.update(width=_PIPE_WIDTH)
+        terminal.width = max(terminal.width, Measurement.get(terminal, wide, table).maximum)
+    terminal.print(table)
 
 
 def print_failure(failure: Failure, *, as_json: bool) -> None:

@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Protocol
 
 import typer
-from rich.console import Group, RenderableType
 from rich.syntax import Syntax
-from rich.table import Table
 from rich.text import Text
 
 from octant.cli.options import ConfigOption, DataDirOption
@@ -106,7 +104,7 @@ def serve(
             if as_json:
                 print_json(started_json(info))
             else:
-                console().print(banner(info))
+                console().print(banner(info), soft_wrap=True)
 
         with PreparationProgress() as progress:
             raise typer.Exit(server.run(loaded, started, progress.report))
@@ -125,31 +123,37 @@ def started_json(info: StartInfo) -> dict[str, Any]:
     }
 
 
-def banner(info: StartInfo) -> RenderableType:
-    """What a person needs to send the first request, ready to paste."""
+def banner(info: StartInfo) -> Text:
+    """What a person needs to send the first request, ready to paste.
+
+    To be printed with `soft_wrap`: a line break inside a key or a snippet could not be pasted.
+    """
     key = info.first_key or "$OCTANT_API_KEY"
-    facts = Table.grid(padding=(0, 2))
-    facts.add_row("address", Text(f"{info.address}/v1", style="bold green"))
-    facts.add_row("model", Text(printable(info.model), style="bold"))
-    facts.add_row("data", str(info.data_dir))
-    facts.add_row("configuration", str(info.config_path or "defaults (no file)"))
-    if info.first_key is None:
-        facts.add_row("API key", "as issued before; `octant keys create` makes another")
-    else:
-        facts.add_row("API key", Text.assemble((key, "bold yellow"), "  shown only now; keep it"))
-    return Group(
-        Text(f"Octant is ready ({info.seconds:.1f} s).", style="bold"),
-        facts,
-        Text("\nTry it from a shell:\n"),
-        _snippet(_curl(info, key), "bash"),
-        Text("\nor from Python (pip install openai):\n"),
-        _snippet(_python(info, key), "python"),
-        Text("\nCtrl-C stops the server. `octant chat` talks to it, `octant doctor` checks it."),
+    issued = "as issued before; `octant keys create` makes another"
+    facts = {
+        "address": Text(f"{info.address}/v1", style="bold green"),
+        "model": Text(printable(info.model), style="bold"),
+        "data": Text(str(info.data_dir)),
+        "configuration": Text(str(info.config_path or "defaults (no file)")),
+        "API key": Text.assemble((key, "bold yellow"), "  (shown only now; keep it)")
+        if info.first_key
+        else Text(issued),
+    }
+    return Text("\n").join(
+        [
+            Text(f"Octant is ready ({info.seconds:.1f} s).\n", style="bold"),
+            *(Text.assemble(f"{name:<15}", value) for name, value in facts.items()),
+            Text("\nTry it from a shell:\n"),
+            _highlighted(_curl(info, key), "bash"),
+            Text("or from Python (pip install openai):\n"),
+            _highlighted(_python(info, key), "python"),
+            Text("Ctrl-C stops the server. `octant chat` talks to it, `octant doctor` checks it."),
+        ]
     )
 
 
-def _snippet(code: str, language: str) -> Syntax:
-    return Syntax(code, language, theme="ansi_dark", background_color="default", word_wrap=True)
+def _highlighted(code: str, language: str) -> Text:
+    return Syntax(code, language, theme="ansi_dark").highlight(code)
 
 
 def _curl(info: StartInfo, key: str) -> str:
