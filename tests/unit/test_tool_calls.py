@@ -46,13 +46,13 @@ def accumulated(items: Iterable[ParsedItem]) -> Answer:
         match item:
             case TextDelta():
                 text += item.text
-            case ToolCallDelta(index=index) if index not in calls:
+            case ToolCallDelta(call=index) if index not in calls:
                 assert item.id is not None
                 assert item.name is not None
                 calls[index] = [item.id, item.name, item.arguments]
             case ToolCallDelta():
                 assert item.id is item.name is None
-                calls[item.index][2] += item.arguments
+                calls[item.call][2] += item.arguments
             case ChoiceFinished():
                 assert list(calls) == list(range(len(calls)))
                 return Answer(text, [(a, b, c) for a, b, c in calls.values()], item.reason)

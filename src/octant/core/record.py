@@ -62,7 +62,7 @@ def _fold(value: Any, hint: Any) -> Any:
     if isinstance(value, dict) and get_origin(hint) is dict:
         entries = cast("dict[str, Any]", value)
         return {k: _fold(v, get_args(hint)[1]) for k, v in entries.items()}
-    return value
+    return cast("Any", value)
 
 
 def _fold_record(value: dict[str, Any], kind: type[Record]) -> dict[str, Any]:

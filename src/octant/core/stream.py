@@ -55,10 +55,10 @@ class TextDelta(NamedTuple):
 
 
 class ToolCallDelta(NamedTuple):
-    """More of one tool call. `id` and `name` come once, in the first delta of their `index`."""
+    """More of one tool call. `id` and `name` come once, in the first delta of their `call`."""
 
     choice: int
-    index: int
+    call: int
     id: str | None
     name: str | None
     arguments: str

@@ -123,7 +123,7 @@ class ChatStream:
         return self._frame.before[choice] + _ROLE + self._frame.after
 
     def _tool_call(self, item: ToolCallDelta) -> bytes:
-        call: dict[str, Any] = {"index": item.index}
+        call: dict[str, Any] = {"index": item.call}
         if item.id is not None:
             call |= {"id": item.id, "type": "function"}
         name = {} if item.name is None else {"name": item.name}
@@ -155,7 +155,7 @@ class _Choice:
     def call(self, item: ToolCallDelta) -> None:
         """Adds to the call of that index; its first delta brings id and name."""
         call = self.calls.setdefault(
-            item.index,
+            item.call,
             {"id": item.id, "type": "function", "function": {"name": item.name, "arguments": ""}},
         )
         call["function"]["arguments"] += item.arguments
