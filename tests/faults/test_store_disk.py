@@ -36,11 +36,11 @@ async def store(path: Path) -> AsyncGenerator[SqliteStore]:
 
 
 @contextmanager
-def no_more_space(path: Path) -> Generator[None]:
-    """Files of this process may not grow beyond the largest file of the store."""
+def little_space(path: Path, left_bytes: int = 0) -> Generator[None]:
+    """Files of this process may grow `left_bytes` beyond the largest file of the store."""
     largest = max(each.stat().st_size for each in path.parent.iterdir())
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest + left_bytes, hard))
     try:
         yield
     finally:
@@ -60,7 +60,7 @@ async def refused(store: SqliteStore, number: int) -> Failure:
 
 async def test_a_full_disk_is_told_apart_and_passes(store: SqliteStore, path: Path) -> None:
     await store.settle(settlement(0))
-    with no_more_space(path):
+    with little_space(path):
         for number in range(1, 50):
             failure = await refused(store, number)
         assert failure.detail["sqlite"].startswith(("SQLITE_FULL", "SQLITE_IOERR"))
@@ -75,14 +75,16 @@ async def test_a_full_disk_in_the_middle_keeps_what_was_acknowledged(
     store: SqliteStore, path: Path
 ) -> None:
     results: list[object] = []
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    for first in range(0, 400, 20):
-        if first == 100:
-            largest = max(each.stat().st_size for each in path.parent.iterdir())
-            resource.setrlimit(resource.RLIMIT_FSIZE, (largest + 40_000, hard))
+
+    async def settle_twenty(first: int) -> None:
         given = [store.settle(settlement(number)) for number in range(first, first + 20)]
-        results += await asyncio.gather(*given, return_exceptions=True)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        results.extend(await asyncio.gather(*given, return_exceptions=True))
+
+    for first in range(0, 100, 20):
+        await settle_twenty(first)
+    with little_space(path, left_bytes=40_000):
+        for first in range(100, 400, 20):
+            await settle_twenty(first)
     stored = [number for number, result in enumerate(results) if result is None]
     assert 100 <= len(stored) < 400
     assert await store.spent(ACME.id, MONTH) == 7 * len(stored)
