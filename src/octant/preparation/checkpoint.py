@@ -56,7 +56,7 @@ def resolve_source(name_or_path: str, downloads: Path, hub: Hub, progress: OnPro
     `Hub.download` raises.
     """
     local = Path(name_or_path).expanduser()
-    if local.is_dir():
+    if name_or_path and local.is_dir():
         return local.resolve()
     if local.exists() or not _HUB_NAME.fullmatch(name_or_path):
         message = f"{name_or_path} is neither a directory nor a name that a model hub could have"

@@ -68,9 +68,7 @@ def list_files(directory: Path) -> tuple[ArtifactFile, ...]:
     """
     paths = sorted(path for path in directory.iterdir() if path.is_file())
     return tuple(
-        ArtifactFile(
-            path=path.name, size_bytes=path.stat().st_size, sha256=file_sha256(path)
-        )
+        ArtifactFile(path=path.name, size_bytes=path.stat().st_size, sha256=file_sha256(path))
         for path in paths
         if path.name not in _BESIDE_THE_MODEL and path.suffix != ".md"
     )

@@ -87,10 +87,12 @@ def open_workspace(root: Path, recipe_key: str) -> Generator[Workspace]:
 
 def publish(made: Path, final: Path) -> None:
     """Moves a finished directory to where readers look, in place of one of the same name."""
+    replaced = made.with_name("replaced")
     if final.exists():
-        # Same name means same content; what stands there was found to be damaged.
-        shutil.rmtree(final)
+        # The name says the content, so what stands there is the same or damaged.
+        final.rename(replaced)
     made.rename(final)
+    shutil.rmtree(replaced, ignore_errors=True)
     descriptor = os.open(final.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
