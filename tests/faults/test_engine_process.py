@@ -264,6 +264,16 @@ async def test_draining_beyond_the_grace_ends_what_is_left(tmp_path: Path) -> No
         assert failure(await task).kind is FailureKind.DRAINING
 
 
+async def test_a_hung_engine_cannot_hold_up_the_shutdown(tmp_path: Path) -> None:
+    settings = msgspec.structs.replace(SETTINGS, stop_grace_ns=100 * NS_PER_MS)
+    async with supervised(tmp_path, settings=settings) as engine:
+        pid = engine.pid
+        os.kill(pid, signal.SIGSTOP)
+        await engine.supervisor.drain(0)
+        assert not alive(pid)
+        assert len(engine.moves(DeploymentState.READY)) == 1
+
+
 async def test_an_engine_killed_while_draining_is_not_replaced(tmp_path: Path) -> None:
     async with supervised(tmp_path) as engine:
         (task,) = await ask_until_text(engine, "req_1")
