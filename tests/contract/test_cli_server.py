@@ -12,7 +12,7 @@ import pytest
 from openai import NotFoundError
 
 from octant.cli import server_file
-from tests.support.server import OCTANT, RunningServer, running_server
+from tests.support.server import OCTANT, RunningServer, octant, running_server
 
 pytestmark = pytest.mark.server
 
@@ -111,6 +111,36 @@ def test_a_suite_that_nothing_passes_fails_its_minimum(
 
     assert done.returncode == 1
     assert json.loads(done.stdout)["below_minimum"] == ["a"]
+
+
+def test_without_an_address_a_private_server_is_measured_and_gone(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+
+    done = octant("eval", "--limit", "1", "--data-dir", str(data_dir), "--json")
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["model_digest"].startswith("sha256:")
+    assert told["versions"]["octant"]
+    assert all(0 <= f["interval_95"][0] <= f["accuracy"] for f in told["tasks"].values())
+    assert server_file.find(data_dir) is None
+
+
+def test_a_served_engine_is_measured_beside_its_executor(tmp_path: Path) -> None:
+    record = tmp_path / "record.json"
+
+    done = octant(
+        *("bench", "serve", "--concurrency", "2", "--rounds", "1", "--new-tokens", "16"),
+        *("--data-dir", str(tmp_path / "data"), "--record", str(record), "--json"),
+    )
+
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told == json.loads(record.read_text())
+    (level,) = told["levels"]
+    assert level["ratio"] > 0
+    assert len(level["bare_decode_tokens_per_s"]) == 1
+    assert 0 < told["idle_rss_bytes"] < 500_000_000
 
 
 def test_a_conversation_in_a_terminal(server: RunningServer) -> None:

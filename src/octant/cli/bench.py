@@ -46,7 +46,7 @@ def bench_serve(
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Measurements of each side.")] = 5,
     prompt_tokens: Annotated[int, typer.Option(min=1, help="Length of each prompt.")] = 64,
-    new_tokens: Annotated[int, typer.Option(min=8, help="Length of each answer.")] = 128,
+    new_tokens: Annotated[int, typer.Option(min=8, help="Length of each answer.")] = 256,
     min_ratio: Annotated[
         float | None, typer.Option(min=0, help="Fail when served / bare is below this.")
     ] = None,
