@@ -9,15 +9,19 @@ from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
+from octant.adapters.huggingface.hub import HuggingFaceHub
 from octant.adapters.openvino.exporter import SubprocessExporter
 from octant.adapters.system.clock import SystemClock
 from octant.app.settings import Settings
-from octant.preparation.job import PrepareOptions, Report, Tools
+from octant.core.stage import PREPARATION_STAGES, Stage
+from octant.preparation.checkpoint import resolve_source
+from octant.preparation.job import PrepareOptions, Report, StageReport, Tools
 from octant.preparation.manifest import MANIFEST_FILE, ArtifactManifest, read_artifact
 from octant.preparation.pipeline import prepare
 
 BUNDLED_NAME = "octant-mini"
 ARTIFACTS_DIR = "models"
+DOWNLOADS_DIR = "downloads"
 
 # int8 is ahead of bf16 at every batch size and in memory; see benchmarks/README.md.
 _AUTO_WEIGHTS = "int8"
@@ -42,12 +46,17 @@ def find_model(settings: Settings, report: Report) -> ModelSource:
     """
     path = settings.model.path
     directory = Path(path).expanduser() if path else bundled_directory()
-    if (directory / MANIFEST_FILE).is_file():
+    if (directory / MANIFEST_FILE).is_file() or not path:
         return ModelSource(directory, read_artifact(directory))
-    return _prepared(directory, settings, report)
+    return _prepared(path, settings, report)
 
 
-def _prepared(checkpoint: Path, settings: Settings, report: Report) -> ModelSource:
+def _prepared(path: str, settings: Settings, report: Report) -> ModelSource:
+    def progress(message: str) -> None:
+        report(StageReport(Stage.CAPTURE, 1, len(PREPARATION_STAGES), "working", message))
+
+    downloads = settings.data_dir / DOWNLOADS_DIR
+    checkpoint = resolve_source(path, downloads, HuggingFaceHub(), progress)
     weights = settings.model.weights
     options = PrepareOptions(weights=_AUTO_WEIGHTS if weights == "auto" else weights)
     made = prepare(
