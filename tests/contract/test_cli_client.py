@@ -143,6 +143,15 @@ def test_url_and_key_come_from_the_environment(
     assert server.asked[0].authorization == "Bearer from-environment"
 
 
+def test_a_foreign_server_is_never_sent_a_key_of_the_local_store(tmp_path: Path) -> None:
+    with scripted_server({"/v1/models": MODELS}) as server:
+        result = run_cli("models", "list", "--url", server.url, "--data-dir", str(tmp_path))
+
+    assert result.code == ExitCode.USAGE
+    assert "OCTANT_API_KEY" in result.err
+    assert server.asked == []
+
+
 def test_something_else_on_the_port_is_recognised(tmp_path: Path) -> None:
     with scripted_server({"/v1/models": Script(pieces=(b"<html>hello</html>",))}) as server:
         result = run_cli("models", "list", "--url", server.url, "--key", "k")

@@ -6,10 +6,12 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.text import Text
 
 from octant.cli.options import ConfigOption, DataDirOption, KeyOption, ModelOption, UrlOption
 from octant.cli.output import JsonOption, console, notices, print_failure, print_json
 from octant.core.failure import Failed
+from octant.observability.printable import printable
 
 if TYPE_CHECKING:
     from octant.cli.conversation import Conversation
@@ -85,7 +87,8 @@ async def _answer_once(
 
 
 async def _converse(session: "Session", conversation: "Conversation") -> None:
-    notices().print(f"[bold]{conversation.model}[/] at {session.target.url}. {_HELP}")
+    model = (printable(conversation.model), "bold")
+    notices().print(Text.assemble(model, f" at {session.target.url}. {_HELP}"))
     while True:
         text = _read_line()
         if text is None or text == "/exit":

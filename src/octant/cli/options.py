@@ -39,7 +39,8 @@ KeyOption = Annotated[
     typer.Option(
         "--key",
         metavar="KEY",
-        help="API key. Default: $OCTANT_API_KEY, else a temporary one made in the local store.",
+        help="API key. Default: $OCTANT_API_KEY, else a temporary one for the server of the data "
+        "directory.",
         show_default=False,
     ),
 ]

@@ -1,8 +1,8 @@
 """Session: a command's conversation with one server, and the right to have it.
 
-Law: a key given by the user is used as it is. Without one, a session makes a key in the local
-store that dies with the session (or after a day, should the session be killed), so no command
-keeps a secret on disk.
+Law: a key given by the user is used as it is. Without one, a session with the server of the local
+data directory makes a key in its store that dies with the session (or after a day, should the
+session be killed), so no command keeps a secret on disk. No other server is ever sent such a key.
 """
 
 import json
@@ -14,12 +14,11 @@ from octant.app.settings import LoadedSettings, client_environment
 from octant.cli import server_file
 from octant.cli.http_client import Answer, HttpConnection, OnBody, connect
 from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.ids import ActorId, TenantId
+from octant.core.ids import ActorId
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_S
 
 TEMPORARY_KEY_LIFE_S = 24 * 3600
-DEFAULT_TENANT = "default"
 
 
 class Target(NamedTuple):
@@ -91,10 +90,13 @@ async def open_session(
 ) -> AsyncGenerator[Session, None]:
     """A session with the server that flags, environment or data directory name, in that order."""
     environment = client_environment()
-    url = url or environment.base_url
+    url, key = url or environment.base_url, key or environment.api_key
+    local = server_file.find(loaded.settings.data_dir)
     if url is None:
         url = server_file.require(loaded.settings.data_dir).url
-    async with _credential(loaded, key or environment.api_key) as usable:
+    if key is None and (local is None or _root(url) != local.url):
+        raise Failed(_no_key(url))
+    async with _credential(loaded, key) as usable:
         session = Session(Target(_root(url), usable))
         try:
             yield session
@@ -134,14 +136,15 @@ async def _credential(loaded: LoadedSettings, key: str | None) -> AsyncGenerator
     if key is not None:
         yield key
         return
-    # A session against a remote server with a key of its own must not need a local store.
+    # A session with a key of its own must not need a local store.
+    from octant.app.first_start import DEFAULT_TENANT
     from octant.cli.local_store import open_local
     from octant.gateway.api_keys import KeyGrant
 
     async with open_local(loaded.settings) as local:
         minted = await local.create_key(
             KeyGrant(
-                tenant=TenantId(DEFAULT_TENANT),
+                tenant=DEFAULT_TENANT,
                 actor=ActorId("octant-cli"),
                 name="octant command line, temporary",
                 expires_unix_ns=local.clock.unix_ns() + TEMPORARY_KEY_LIFE_S * NS_PER_S,
@@ -151,6 +154,16 @@ async def _credential(loaded: LoadedSettings, key: str | None) -> AsyncGenerator
             yield minted.plaintext
         finally:
             await local.revoke_key(minted.record.id)
+
+
+def _no_key(url: str) -> Failure:
+    return Failure(
+        kind=FailureKind.INVALID_API_KEY,
+        stage=Stage.BOUNDARY,
+        message=f"{url} is not the server of this data directory, so a key is needed: give one "
+        "with --key or in OCTANT_API_KEY.",
+        param="--key",
+    )
 
 
 def _root(url: str) -> str:

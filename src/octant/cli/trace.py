@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,7 @@ from octant.core.outcome import OutcomeStatus
 from octant.core.units import ms_from_ns
 
 if TYPE_CHECKING:
+    from octant.app.settings import Settings
     from octant.core.outcome import Outcome
     from octant.observability.trace import Trace
 
@@ -102,7 +103,7 @@ def show_trace(
     terminal.print(waterfall(found, bar_width=max(10, min(60, terminal.width - 80))))
 
 
-async def _read_trace(settings: Any, named: str) -> "Trace":
+async def _read_trace(settings: "Settings", named: str) -> "Trace":
     from octant.cli.local_store import not_found, open_local
     from octant.observability.trace import fold
     from octant.ports.store import RequestFilter
