@@ -56,14 +56,14 @@ def random_workload(seed: int) -> Workload:
     dice = Dice(SeededEntropy(seed))
     machine = _random_machine(dice)
     crowd = _Crowd(dice, machine, hurried=dice.chance(33), troubled=dice.chance(33))
-    for _ in range(dice.between(2, 8)):
+    for _ in range(dice.between(2, 7)):
         crowd.add_request()
     by_instant = sorted(crowd.arrivals, key=lambda arrival: arrival.request.arrived_ns)
     return Workload(seed, machine, tuple(by_instant))
 
 
 def _random_machine(dice: Dice) -> Machine:
-    block_size = dice.between(1, 4)
+    block_size = dice.pick((1, 2, 3, 4, 5))
     longest = _LONGEST_PROMPT + _LONGEST_ANSWER
     blocks_for_longest = -(-longest // block_size)
     max_sequences = dice.between(1, 6)

@@ -14,6 +14,7 @@ A block is charged to the tenant that made it live, until it is live no longer.
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from octant.context.kv.prefix_cache import PrefixCache
 from octant.core.ids import TenantId
@@ -128,18 +129,16 @@ class BlockPool:
     def check_integrity(self, holders: Iterable[Sequence[int]]) -> None:
         """Raises AssertionError with the fact that is wrong, given what every holder holds."""
         self._cache.check_integrity()
-        references = [0] * self.block_count
-        for blocks in holders:
-            for block in blocks:
-                references[block] += 1
-        wrong = [b for b, count in enumerate(references) if count != self._references[b]]
-        assert not wrong, f"blocks {wrong} have more or fewer references than holders"
+        held = Counter(chain.from_iterable(holders))
+        references = [held[block] for block in range(self.block_count)]
+        assert references == self._references, (
+            f"the pool counts {self._references} references, its blocks have {references} holders"
+        )
         live = [block for block, count in enumerate(references) if count]
         regions = sorted([*live, *self._empty, *self._cache.idle()])
         assert regions == list(range(self.block_count)), "a block is in no region, or in several"
-        findable = [block for block in self._empty if self._cache.holds(block)]
-        assert not findable, f"blocks {findable} are listed as empty but their content is found"
-        paid = [block for block, payer in enumerate(self._payer) if payer is not None]
-        assert paid == live, f"blocks {live} are live, but tenants are charged for {paid}"
-        charged = Counter(payer for payer in self._payer if payer is not None)
-        assert charged == self._charged, "the charges of tenants differ from their live blocks"
+        assert not any(map(self._cache.holds, self._empty)), "content of an empty block is found"
+        payers = [payer for payer in self._payer if payer is not None]
+        assert len(payers) == len(live), f"{len(live)} blocks are live, {len(payers)} are charged"
+        assert all(self._payer[block] is not None for block in live), "a live block is not charged"
+        assert Counter(payers) == self._charged, "the charges of tenants are not their live blocks"
