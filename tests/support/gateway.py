@@ -23,6 +23,7 @@ from octant.core.failure import Failure, FailureKind
 from octant.core.identity import Scope
 from octant.core.ids import ActorId, RouteId, TenantId
 from octant.core.route import DeploymentState
+from octant.core.sampling import Sampling
 from octant.core.stage import Stage
 from octant.core.stream import (
     Broken,
@@ -163,6 +164,9 @@ class Models:
 
     def models(self) -> Sequence[Listing]:
         return self.listings
+
+    def default_sampling(self, model: str) -> Sampling:
+        return Sampling()
 
 
 class Dependencies:

@@ -260,7 +260,7 @@ def test_unknown_fields_are_refused_in_openais_words() -> None:
 def test_messages_state_the_bound_and_the_meaning() -> None:
     assert refusal(temperature=3).message == (
         "Invalid value for 'temperature': expected a number <= 2.0. "
-        "0 to 2, default 1; 0 always takes the most likely token."
+        "0 to 2; 0 takes the most likely token. Default: the model's, else 1."
     )
     assert refusal(stream="yes").message == (
         "Invalid type for 'stream': expected a boolean or null, but got a string instead. "

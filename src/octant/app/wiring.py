@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 
 from octant import __version__
 from octant.adapters.huggingface.chat_template import ChatTemplateFiles, load_chat_template
+from octant.adapters.huggingface.generation_config import load_sampling
 from octant.adapters.huggingface.tokenizer import load_tokenizer
 from octant.adapters.sqlite.store import SqliteStore
 from octant.adapters.system.clock import SystemClock
@@ -180,6 +181,7 @@ def _served(settings: Settings, source: ModelSource, deployed: DeployedRoute) ->
         template=_template(files),
         max_context=deployed.route.max_context,
         tool_format=None if tool_format == "none" else tool_format,
+        default_sampling=load_sampling(source.directory),
         routes=(deployed,),
     )
 

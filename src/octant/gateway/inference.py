@@ -60,7 +60,7 @@ class Inference:
             head.headers.get(b"authorization"), _SCOPES
         )
         body = await self._body(call)
-        question = self._dialect.read(body, settings)
+        question = self._dialect.read(body, settings, self._services.routes.default_sampling)
         understood = Understood(self._dialect.api, len(body), question)
         return build_envelope(head, identity, understood, settings), question
 

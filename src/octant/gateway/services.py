@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 from octant.admission.control import RateLimitStatus
 from octant.core.envelope import RequestEnvelope
 from octant.core.route import DeploymentState
+from octant.core.sampling import Sampling
 from octant.core.stream import StreamItem
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
@@ -57,6 +58,10 @@ class Routes(Protocol):
     """What is served; `orchestration.routes.RouteTable` in production."""
 
     def models(self) -> Sequence[ModelListing]: ...
+
+    def default_sampling(self, model: str) -> Sampling:
+        """What applies where a caller says nothing; OpenAI's defaults for an unknown model."""
+        ...
 
 
 class HealthCheck(NamedTuple):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from octant.context.chat_template import ChatTemplate
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.route import DeploymentState, Route, RouteLoad
+from octant.core.sampling import Sampling
 from octant.core.stage import Stage
 from octant.ports.provider import Provider
 from octant.ports.tokenizer import Tokenizer
@@ -35,6 +36,7 @@ class ServedModel(NamedTuple):
     template: ChatTemplate | None
     max_context: int
     tool_format: str | None
+    default_sampling: Sampling
     routes: tuple[DeployedRoute, ...]
 
 
@@ -74,6 +76,11 @@ class RouteTable:
                 )
             )
         return found
+
+    def default_sampling(self, model: str) -> Sampling:
+        """What the model's publisher recommends; OpenAI's defaults for an unknown name."""
+        found = self._models.get(model)
+        return found.default_sampling if found else Sampling()
 
     def models(self) -> Sequence[ModelListing]:
         """All models in the order of their addition, each in the state of its best route."""

@@ -15,7 +15,14 @@ from octant.gateway.dialects.chat_messages import (
     tool_choice_of,
     tool_of,
 )
-from octant.gateway.dialects.dialect import Answering, Question, StreamAnswer, WholeAnswer
+from octant.gateway.dialects.dialect import (
+    Answering,
+    Defaults,
+    Question,
+    StreamAnswer,
+    WholeAnswer,
+    no_defaults,
+)
 from octant.gateway.dialects.sampling_fields import (
     NOT_STORED,
     SAMPLING_FIELDS,
@@ -84,13 +91,17 @@ class ChatCompletions:
     api = Api.CHAT_COMPLETIONS
     fields = FIELDS
 
-    def read(self, body: bytes, settings: GatewaySettings) -> Question:
+    def read(
+        self, body: bytes, settings: GatewaySettings, defaults: Defaults = no_defaults
+    ) -> Question:
         """Raises Failed with the field, its bound and the fix."""
         chat = decode_body(body, ChatBody, self.fields, settings.max_nesting)
         check_stream_options(chat)
         _check_response_format(chat.response_format)
         _check_counts(chat, settings)
-        sampling = sampling_of(chat, _max_tokens(chat), _top_logprobs(chat), settings)
+        sampling = sampling_of(
+            chat, _max_tokens(chat), _top_logprobs(chat), settings, defaults(chat.model)
+        )
         asked = _input(chat)
         sees = any(isinstance(part, ImagePart) for said in asked.messages for part in said.parts)
         extras = chat.octant or Extras()

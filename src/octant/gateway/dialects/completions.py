@@ -8,7 +8,14 @@ from octant.core.content import TextPrompt, TokenPrompt
 from octant.core.envelope import Api
 from octant.core.failure import FailureKind
 from octant.gateway.dialects.completion_answers import CompletionStream, WholeCompletion
-from octant.gateway.dialects.dialect import Answering, Question, StreamAnswer, WholeAnswer
+from octant.gateway.dialects.dialect import (
+    Answering,
+    Defaults,
+    Question,
+    StreamAnswer,
+    WholeAnswer,
+    no_defaults,
+)
 from octant.gateway.dialects.sampling_fields import (
     SAMPLING_FIELDS,
     Extras,
@@ -52,7 +59,9 @@ class Completions:
     api = Api.COMPLETIONS
     fields = FIELDS
 
-    def read(self, body: bytes, settings: GatewaySettings) -> Question:
+    def read(
+        self, body: bytes, settings: GatewaySettings, defaults: Defaults = no_defaults
+    ) -> Question:
         """Raises Failed with the field, its bound and the fix."""
         asked = decode_body(body, CompletionBody, self.fields, settings.max_nesting)
         check_stream_options(asked)
@@ -62,7 +71,9 @@ class Completions:
         extras = asked.octant or Extras()
         return Question(
             input=_prompt(asked.prompt, bool(asked.echo)),
-            sampling=sampling_of(asked, max_tokens, asked.logprobs, settings),
+            sampling=sampling_of(
+                asked, max_tokens, asked.logprobs, settings, defaults(asked.model)
+            ),
             model=asked.model,
             stream=bool(asked.stream),
             include_usage=bool(asked.stream_options and asked.stream_options.include_usage),

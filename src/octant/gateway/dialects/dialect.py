@@ -5,7 +5,7 @@ StreamItem... -> StreamAnswer | WholeAnswer -> bytes
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -22,6 +22,15 @@ from octant.gateway.fields import Table
 from octant.gateway.settings import GatewaySettings
 
 encode_json = msgspec.json.Encoder().encode
+
+
+Defaults = Callable[[str], Sampling]
+"""The sampling of a model, by its public name, where a caller says nothing."""
+
+
+def no_defaults(model: str) -> Sampling:
+    """OpenAI's own defaults, whatever the model."""
+    return Sampling()
 
 
 class Question(Record, frozen=True, kw_only=True):
@@ -82,7 +91,9 @@ class Dialect(Protocol):
         """Every field of the body and what becomes of it."""
         ...
 
-    def read(self, body: bytes, settings: GatewaySettings) -> Question:
+    def read(
+        self, body: bytes, settings: GatewaySettings, defaults: Defaults = no_defaults
+    ) -> Question:
         """Raises Failed with the field, its bound and the fix."""
         ...
 

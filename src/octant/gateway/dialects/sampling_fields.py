@@ -87,13 +87,15 @@ SAMPLING_FIELDS: tuple[Field, ...] = (
     ),
     taken("max_tokens", "1 to 2147483648; without it, up to the context window."),
     taken("min_tokens", "0 to max_tokens; no end before that many tokens."),
-    taken("temperature", "0 to 2, default 1; 0 always takes the most likely token."),
-    taken("top_p", "0 to 1, default 1."),
-    taken("top_k", "-1 or 0 (off), or 1 and more, default off."),
-    taken("min_p", "0 to 1, default 0 (off)."),
+    taken(
+        "temperature", "0 to 2; 0 takes the most likely token. Default: the model's, else 1."
+    ),
+    taken("top_p", "0 to 1. Default: the model's, else 1."),
+    taken("top_k", "-1 or 0 (off), or 1 and more. Default: the model's, else off."),
+    taken("min_p", "0 to 1; 0 is off. Default: the model's, else 0."),
     taken("presence_penalty", "-2 to 2, default 0."),
     taken("frequency_penalty", "-2 to 2, default 0."),
-    taken("repetition_penalty", "Above 0, at most 10, default 1 (off)."),
+    taken("repetition_penalty", "Above 0, at most 10; 1 is off. Default: the model's, else 1."),
     taken("seed", "A 64-bit integer; the same seed and prompt sample the same tokens."),
     taken("n", "1 to `limits.max_choices` (16), default 1."),
     taken(
@@ -124,21 +126,28 @@ def check_stream_options(body: SamplingBody) -> None:
 
 
 def sampling_of(
-    body: SamplingBody, max_tokens: int | None, top_logprobs: int | None, settings: GatewaySettings
+    body: SamplingBody,
+    max_tokens: int | None,
+    top_logprobs: int | None,
+    settings: GatewaySettings,
+    default: Sampling,
 ) -> Sampling:
-    """The sampling that `body` asks for. Raises Failed(INVALID_VALUE)."""
+    """The sampling that `body` asks for; what it leaves open is the model's default.
+
+    Raises Failed(INVALID_VALUE).
+    """
     _check_choices(body.n or 1, settings.max_choices)
     _check_minimum(body.min_tokens or 0, max_tokens)
     return Sampling(
         max_tokens=max_tokens,
         min_tokens=body.min_tokens or 0,
-        temperature=_or(body.temperature, 1.0),
-        top_k=max(_or(body.top_k, 0), 0),
-        top_p=max(_or(body.top_p, 1.0), _SMALLEST_TOP_P),
-        min_p=_or(body.min_p, 0.0),
-        presence_penalty=_or(body.presence_penalty, 0.0),
-        frequency_penalty=_or(body.frequency_penalty, 0.0),
-        repetition_penalty=_or(body.repetition_penalty, 1.0),
+        temperature=_or(body.temperature, default.temperature),
+        top_k=max(_or(body.top_k, default.top_k), 0),
+        top_p=max(_or(body.top_p, default.top_p), _SMALLEST_TOP_P),
+        min_p=_or(body.min_p, default.min_p),
+        presence_penalty=_or(body.presence_penalty, default.presence_penalty),
+        frequency_penalty=_or(body.frequency_penalty, default.frequency_penalty),
+        repetition_penalty=_or(body.repetition_penalty, default.repetition_penalty),
         seed=body.seed,
         n=body.n or 1,
         top_logprobs=top_logprobs,
