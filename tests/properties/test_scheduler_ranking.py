@@ -1,6 +1,6 @@
 """The promises of the ranking, for any two sequences that both live when the later one arrives."""
 
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from octant.compute.ranking import may_displace, rank_of
@@ -48,7 +48,7 @@ HIGHER_AND_LOWER = pairs(
     st.sets(st.integers(0, 3), min_size=2, max_size=2).map(lambda i: [ORDER[n] for n in sorted(i)])
 )
 ONE_PROFILE = pairs(st.sampled_from(ORDER).map(lambda profile: [profile, profile]))
-THOROUGHLY = settings(max_examples=500, deadline=None)
+THOROUGHLY = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @THOROUGHLY

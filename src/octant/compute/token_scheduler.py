@@ -5,7 +5,8 @@
 Law: it decides and keeps books, nothing else; time is handed in, equal calls give equal decisions.
 A sequence waits without blocks or runs with all blocks its known tokens need, so only decoding asks
 for more. Running sequences decode first, one token each; prompts share what is left of the step.
-When blocks run out, the last in rank gives its own back and is recomputed later, mostly from cache.
+When blocks run out, the last in rank gives its own back and is recomputed later, where it can be
+from the prefix cache.
 
 Why nothing starves and nothing livelocks: ranks never change (`compute.ranking`). Blocks are only
 ever taken from sequences further back, so the first of the running ones is never preempted, always

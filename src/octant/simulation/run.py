@@ -1,7 +1,8 @@
 """Run: drives the real scheduler and the real block pool over a workload on a virtual clock.
 
-Law: equal workloads give equal logs. With `audit`, the books are checked whenever they have
-changed, and every block is checked before it is used; without, the decisions are the same.
+Law: equal workloads give equal logs. Every block is checked before it is used, and at the end
+nothing may be left. With `audit` the books are checked whenever they have changed, too; the
+decisions are the same without.
 """
 
 from enum import StrEnum
@@ -43,8 +44,8 @@ class Report(NamedTuple):
     ended_ns: dict[SequenceId, int]
 
 
-# Plans for each token of work before a run counts as endless.
-_RECOMPUTED_AT_MOST = 4
+# What a run may need for each token of work: most of them once, some again after a preemption.
+_PLANS_PER_TOKEN_MAX = 4
 
 
 class Endless(AssertionError):
@@ -85,7 +86,7 @@ class _Run:
         self._outside = _happenings(workload)[::-1]
         self._requests = {a.request.sequence: a.request for a in workload.arrivals}
         work = sum(len(r.prompt) + r.max_tokens for r in self._requests.values())
-        self._decisions_max = _RECOMPUTED_AT_MOST * work + len(self._outside)
+        self._decisions_max = _PLANS_PER_TOKEN_MAX * work + len(self._outside)
         self._decisions: list[Decision] = []
         self._endings: dict[SequenceId, Ending] = {}
         self._ended_ns: dict[SequenceId, int] = {}
