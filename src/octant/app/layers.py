@@ -6,7 +6,7 @@ from octant.admission.settings import AdmissionSettings
 from octant.app.settings import Settings
 from octant.compute.schedule import SchedulerSettings
 from octant.core.envelope import RiskClass
-from octant.core.limits import Profile, QueueLimit
+from octant.core.limits import Objective, Profile, QueueLimit
 from octant.core.route import Price
 from octant.core.units import NS_PER_MS, NanoUsd
 from octant.gateway.settings import GatewaySettings
@@ -99,6 +99,17 @@ def metrics(settings: Settings) -> MetricsLimits:
     return MetricsLimits(
         max_tenants=section.max_tenants, max_open_requests=section.max_open_requests
     )
+
+
+def objectives(settings: Settings) -> dict[Profile, Objective]:
+    """What each workload profile promises."""
+    sections = {profile: getattr(settings.objectives, profile.value) for profile in Profile}
+    return {
+        profile: Objective(
+            ttft_ms=section.ttft_ms, tpot_ms=section.tpot_ms, total_ms=section.total_ms
+        )
+        for profile, section in sections.items()
+    }
 
 
 def executor(settings: Settings) -> OpenVinoSettings:

@@ -92,7 +92,11 @@ async def runtime(
     settings: Settings, store: Store, source: ModelSource
 ) -> AsyncGenerator[Runtime, None]:
     """The whole server over an open store; leaving drains, settles and ends the engine."""
-    metrics = Metrics(version=__version__, limits=layers.metrics(settings))
+    metrics = Metrics(
+        version=__version__,
+        limits=layers.metrics(settings),
+        objectives=layers.objectives(settings),
+    )
     recorder = EventRecorder(
         metrics,
         settings.observability.max_open_requests,

@@ -199,6 +199,13 @@ REQUESTS = MetricSpec(
     ("model_name", "profile", "status"),
     "Settled requests by how they ended: completed, failed, partial or cancelled.",
 )
+OBJECTIVES = MetricSpec(
+    "octant_objective_requests",
+    _COUNTER,
+    ("profile", "objective", "kept"),
+    "Settled requests judged by their profile's objectives (ttft, tpot, total); kept is true or "
+    "false, and false too for what failed through Octant or a provider.",
+)
 IN_FLIGHT = MetricSpec(
     "octant_requests_in_flight",
     _GAUGE,

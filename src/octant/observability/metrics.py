@@ -6,6 +6,7 @@ thread. Figures that concern money and tokens come from settled outcomes, so the
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -13,6 +14,7 @@ from prometheus_client.registry import CollectorRegistry
 
 from octant.core import events
 from octant.core.ids import RouteId
+from octant.core.limits import Objective, Profile
 from octant.observability import catalogue
 from octant.observability.engine_metrics import EngineMetrics
 from octant.observability.request_metrics import RequestMetrics
@@ -27,6 +29,7 @@ class MetricsLimits(NamedTuple):
 
 
 DEFAULT_LIMITS = MetricsLimits()
+NO_OBJECTIVES: Mapping[Profile, Objective] = MappingProxyType({})
 
 
 class Exposition(NamedTuple):
@@ -39,7 +42,13 @@ class Exposition(NamedTuple):
 class Metrics:
     """Folds events one by one; `render` can be called at any time between two of them."""
 
-    def __init__(self, *, version: str, limits: MetricsLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        *,
+        version: str,
+        limits: MetricsLimits = DEFAULT_LIMITS,
+        objectives: Mapping[Profile, Objective] = NO_OBJECTIVES,
+    ) -> None:
         self._series = SeriesTable(catalogue.CATALOGUE)
         self._route_models: dict[RouteId, str] = {}
         self._requests = RequestMetrics(
@@ -47,6 +56,7 @@ class Metrics:
             BoundedLabel(limits.max_tenants),
             self._route_models,
             limits.max_open_requests,
+            objectives,
         )
         self._engines = EngineMetrics(self._series, self._route_models)
         self._registry = CollectorRegistry(auto_describe=False)

@@ -24,11 +24,13 @@ from octant.core.events import (
 )
 from octant.core.failure import Failure
 from octant.core.ids import RequestId, RouteId
+from octant.core.limits import Objective, Profile
 from octant.core.outcome import Outcome, OutcomeStatus
 from octant.core.stage import Stage
 from octant.core.units import s_from_ns
 from octant.observability import catalogue
 from octant.observability.naming import PROVIDER, operation_name
+from octant.observability.objectives import judge
 from octant.observability.series import OTHER, BoundedLabel, MetricSpec, SeriesTable
 
 _SUCCESS = ""
@@ -90,11 +92,13 @@ class RequestMetrics:
         tenants: BoundedLabel,
         models: Mapping[RouteId, str],
         max_open: int,
+        objectives: Mapping[Profile, Objective],
     ) -> None:
         self._series = series
         self._tenants = tenants
         self._models = models
         self._max_open = max_open
+        self._objectives = objectives
         self._open: dict[RequestId, _OpenRequest] = {}
 
     def route_of(self, request: RequestId) -> RouteId | None:
@@ -181,6 +185,7 @@ class RequestMetrics:
         self._series.add(catalogue.REQUESTS, (model, outcome.profile.value, outcome.status.value))
         if outcome.failure is not None:
             self.failed(outcome.failure, refused=outcome.attempts == 0)
+        self._judge(outcome)
         self._charge_tenant(outcome)
         if found is not None:
             self._observe_gen_ai(found, outcome)
@@ -257,6 +262,12 @@ class RequestMetrics:
     ) -> None:
         if start_ns is not None and end_ns is not None:
             self._series.observe(spec, found.labels, s_from_ns(max(0, end_ns - start_ns)))
+
+    def _judge(self, outcome: Outcome) -> None:
+        if (objective := self._objectives.get(outcome.profile)) is not None:
+            for name, kept in judge(outcome, objective).items():
+                labels = (outcome.profile.value, name, str(kept).lower())
+                self._series.add(catalogue.OBJECTIVES, labels)
 
     def _charge_tenant(self, outcome: Outcome) -> None:
         tenant, usage = self._tenants.of(outcome.tenant), outcome.usage
