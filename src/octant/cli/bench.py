@@ -165,7 +165,8 @@ def _print(
     console().print(
         f"{source.artifact.name} ({source.artifact.weight_precision}), prompts of "
         f"{shape.prompt_tokens} tokens, answers of {shape.new_tokens}, {shape.rounds} rounds; "
-        "decode tokens/s are medians (lowest - highest)"
+        "decode tokens/s are medians (lowest - highest)",
+        soft_wrap=True,
     )
     print_rows(
         ["at once", "served", "", "bare loop", "", "ratio", "TTFT p50/p99 ms", "ITL p50/p99 ms"],
