@@ -76,7 +76,8 @@ class ScriptedToolchain:
         self._called("export")
         (target / "openvino_model.bin").write_bytes(b"weights")
         for name in ("config.json", "tokenizer.json"):
-            (target / name).write_bytes((source / name).read_bytes())
+            if (source / name).is_file():
+                (target / name).write_bytes((source / name).read_bytes())
         np.savez(target / "reference.npz", tokens=np.zeros(4), logits=np.zeros((4, VOCAB_SIZE)))
         progress("exporting")
         return ExportFacts(

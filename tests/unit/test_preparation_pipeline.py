@@ -9,7 +9,7 @@ import pytest
 from msgspec import structs
 
 from octant.adapters.system.clock import SystemClock
-from octant.core.failure import Failed, FailureKind
+from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import PREPARATION_STAGES, Stage
 from octant.preparation.job import PrepareOptions, StageReport, Tools
 from octant.preparation.manifest import MANIFEST_FILE, read_artifact
@@ -162,6 +162,22 @@ def test_after_a_power_cut_only_what_was_unfinished_is_done_again(bench: Bench, 
     assert list((bench.root / ".preparing").glob("*/*")) == []
 
 
+@pytest.mark.parametrize(
+    ("kind", "kept"),
+    [(FailureKind.INSUFFICIENT_MEMORY, True), (FailureKind.PREPARATION_FAILED, False)],
+)
+def test_only_what_may_go_better_next_time_is_kept(
+    bench: Bench, kind: FailureKind, kept: bool
+) -> None:
+    bench.tools.fails_at = "compress"
+    bench.tools.fault = Failed(Failure(kind=kind, stage=Stage.OPTIMISE, message="no"))
+    with pytest.raises(Failed):
+        bench.run()
+    assert bool(list((bench.root / ".preparing").glob("*/captured"))) == kept
+    bench.tools.fails_at = None
+    assert bench.run().manifest.evidence[0].facts["resumed"] == kept
+
+
 def test_a_full_disk_is_a_failure_of_the_stage_that_wrote(bench: Bench) -> None:
     bench.tools.fails_at = "compress"
     bench.tools.fault = OSError(errno.ENOSPC, "No space left on device", "openvino_model.bin")
@@ -231,6 +247,14 @@ def test_a_tokenizer_that_exceeds_the_logits_is_refused(bench: Bench) -> None:
         bench.run()
     assert refused.value.failure.stage is Stage.ANALYSE
     assert "512" in refused.value.failure.message
+
+
+def test_a_checkpoint_for_which_no_tokenizer_can_be_made_is_refused(bench: Bench) -> None:
+    (bench.source / "tokenizer.json").unlink()
+    with pytest.raises(Failed) as refused:
+        bench.run()
+    assert refused.value.failure.kind is FailureKind.UNSUPPORTED_MODEL
+    assert "tokenizer.json" in refused.value.failure.message
 
 
 def test_operations_that_nobody_runs_are_named(bench: Bench) -> None:

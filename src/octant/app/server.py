@@ -23,7 +23,7 @@ from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_MS, s_from_ns
 from octant.gateway.http_protocol import bounded_http
-from octant.preparation.pipeline import StageReport
+from octant.preparation.job import StageReport
 
 EXIT_OK = 0
 

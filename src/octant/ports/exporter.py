@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from octant.core.record import Record
 
 WeightFormat = Literal["int8", "int4", "bf16", "f32"]
+REFERENCE_FILE = "reference.npz"
 OnProgress = Callable[[str], None]
 
 

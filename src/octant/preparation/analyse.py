@@ -1,6 +1,8 @@
 """Analyse (stage 3): shapes, bounds and the vocabulary, before work is spent on the weights.
 
-Represented -> Analysed
+    Represented -> Analysed
+
+Bounds are checked against the checkpoint, its tokenizer and what the executor can address.
 """
 
 from typing import Any, NamedTuple, cast
@@ -10,7 +12,7 @@ from octant.core.stage import Stage
 from octant.ports.exporter import GraphFacts, PortShape
 from octant.preparation.architectures import context_limit, rope_kind
 from octant.preparation.capture import Captured
-from octant.preparation.checkpoint import read_json
+from octant.preparation.checkpoint import TOKENIZER_FILE, read_json
 from octant.preparation.job import Done, Job
 from octant.preparation.represent import Represented
 
@@ -27,7 +29,7 @@ class Analysed(NamedTuple):
 
 
 def analyse(job: Job, represented: Represented) -> Done[Analysed]:
-    """Raises Failed(UNSUPPORTED_MODEL) when a bound is open or the tokenizer exceeds the logits."""
+    """Raises Failed(UNSUPPORTED_MODEL) when a bound is open or the tokenizer does not fit."""
     del job
     captured, facts = represented
     config = captured.checkpoint.config
@@ -35,7 +37,9 @@ def analyse(job: Job, represented: Represented) -> Done[Analysed]:
     vocab_size = logits.dimensions[-1] if logits.dimensions else _DYNAMIC
     if vocab_size == _DYNAMIC:
         raise Failed(_unsupported(f"the width of its logits is open: {logits.dimensions}"))
-    largest = largest_token(read_json(captured.graph / "tokenizer.json"))
+    if not captured.file(TOKENIZER_FILE).is_file():
+        raise Failed(_unsupported(f"it has no {TOKENIZER_FILE} and none could be made for it"))
+    largest = largest_token(read_json(captured.file(TOKENIZER_FILE)))
     if largest >= vocab_size:
         message = f"its tokenizer gives id {largest}, its logits have {vocab_size} columns"
         raise Failed(_unsupported(message))

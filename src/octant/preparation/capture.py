@@ -1,16 +1,16 @@
 """Capture (stage 1): a checkpoint becomes a graph, and the reference says what it should answer.
 
-Checkpoint -> Captured
+    Checkpoint -> Captured
+
+The reference logits are taken while the checkpoint is open; every later comparison uses them.
 """
 
 from pathlib import Path
 from typing import NamedTuple
 
-from octant.ports.exporter import ExportFacts
+from octant.ports.exporter import REFERENCE_FILE, ExportFacts
 from octant.preparation.checkpoint import Checkpoint
 from octant.preparation.job import Done, Job
-
-REFERENCE_FILE = "reference.npz"
 
 
 class Captured(NamedTuple):
@@ -24,6 +24,11 @@ class Captured(NamedTuple):
     def reference(self) -> Path:
         """Tokens and logits of the reference implementation."""
         return self.graph / REFERENCE_FILE
+
+    def file(self, name: str) -> Path:
+        """The user's own file of that name where there is one, else the exporter's."""
+        own = self.checkpoint.directory / name
+        return own if own.is_file() else self.graph / name
 
 
 def capture(job: Job, checkpoint: Checkpoint) -> Done[Captured]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from octant.core.record import to_builtins
 from octant.core.stage import Stage
 from octant.preparation.architectures import architecture, context_limit
-from octant.preparation.checkpoint import CONFIG_FILE, read_json
+from octant.preparation.checkpoint import CONFIG_FILE, TOKENIZER_FILE, read_json
 from octant.preparation.job import Tools
 from octant.preparation.manifest import (
     ArtifactManifest,
@@ -27,7 +27,7 @@ def package_existing(directory: Path, name: str, tools: Tools) -> ArtifactManife
     Raises Failed(CORRUPT_ARTIFACT or UNSUPPORTED_MODEL) when the directory cannot be served.
     """
     config = read_json(directory / CONFIG_FILE)
-    read_json(directory / "tokenizer.json")
+    read_json(directory / TOKENIZER_FILE)
     started_ns = tools.clock.monotonic_ns()
     facts = tools.exporter.inspect(directory)
     files = list_files(directory)

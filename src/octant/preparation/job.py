@@ -30,13 +30,16 @@ class Tools(NamedTuple):
     clock: Clock
 
 
+ReportState = Literal["started", "working", "finished"]
+
+
 class StageReport(NamedTuple):
     """Progress for people. `number` counts from 1; `duration_ns` is set when the stage is over."""
 
     stage: Stage
     number: int
     total: int
-    state: Literal["started", "working", "finished"]
+    state: ReportState
     message: str
     duration_ns: int | None = None
 

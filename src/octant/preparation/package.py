@@ -1,6 +1,8 @@
 """Package (stage 7): graph, tokenizer and configuration become one directory known by its content.
 
-Lowered -> Packaged
+    Lowered -> Packaged
+
+The user's own files go in unchanged; nothing in the directory depends on where it was made.
 """
 
 import re
@@ -8,10 +10,9 @@ import shutil
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.stage import Stage
 from octant.preparation.architectures import architecture
-from octant.preparation.checkpoint import CONFIG_FILE, TOKENIZER_FILES, Checkpoint, read_json
+from octant.preparation.capture import Captured
+from octant.preparation.checkpoint import CONFIG_FILE, TOKENIZER_FILES, read_json
 from octant.preparation.job import Done, Job
 from octant.preparation.lower import Lowered
 from octant.preparation.manifest import (
@@ -36,12 +37,12 @@ class Packaged(NamedTuple):
 
 
 def package(job: Job, lowered: Lowered) -> Done[Packaged]:
-    """Raises Failed(UNSUPPORTED_MODEL) when there is no tokenizer.json to serve with."""
+    """Fails only as the file system does."""
     optimised = lowered.optimised
     analysed = optimised.analysed
     captured = analysed.captured
     directory = job.workspace.fresh("package")
-    _collect(captured.checkpoint, captured.graph, optimised.graph, directory)
+    _collect(captured, optimised.graph, directory)
     files = list_files(directory)
     manifest = ArtifactManifest(
         name=artifact_name(job.options.name or captured.checkpoint.name),
@@ -99,25 +100,13 @@ def eos_token_ids(directory: Path) -> tuple[int, ...]:
     return tuple(dict.fromkeys(token for token in found if isinstance(token, int)))
 
 
-def _collect(checkpoint: Checkpoint, exported: Path, graph: Path, target: Path) -> None:
-    """The user's own files where there are any, the exporter's versions of them elsewhere."""
+def _collect(captured: Captured, graph: Path, target: Path) -> None:
     for name in GRAPH_FILES:
         _place(graph / name, target / name)
-    shutil.copy2(checkpoint.directory / CONFIG_FILE, target / CONFIG_FILE)
+    shutil.copy2(captured.checkpoint.directory / CONFIG_FILE, target / CONFIG_FILE)
     for name in TOKENIZER_FILES:
-        source = checkpoint.directory / name
-        if not source.is_file():
-            source = exported / name
-        if source.is_file():
-            shutil.copy2(source, target / name)
-    if not (target / "tokenizer.json").is_file():
-        raise Failed(
-            Failure(
-                kind=FailureKind.UNSUPPORTED_MODEL,
-                stage=Stage.PACKAGE,
-                message="the checkpoint has no tokenizer.json and none could be made of its files",
-            )
-        )
+        if captured.file(name).is_file():
+            shutil.copy2(captured.file(name), target / name)
 
 
 def _place(source: Path, target: Path) -> None:

@@ -8,19 +8,17 @@ artifact appears among the others only after the last stage, by one rename, so a
 them leaves every earlier artifact as it was. What was finished is not done again.
 """
 
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 from msgspec import structs
 
-from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.stage import PREPARATION_STAGES, Stage
+from octant.core.failure import Failed
+from octant.core.stage import Stage
 from octant.preparation.analyse import analyse
 from octant.preparation.capture import capture
 from octant.preparation.checkpoint import Checkpoint, read_checkpoint
-from octant.preparation.job import Done, Job, PrepareOptions, Report, StageReport, Tools
+from octant.preparation.job import Job, PrepareOptions, Report, Tools
 from octant.preparation.load import load
 from octant.preparation.lower import lower
 from octant.preparation.manifest import (
@@ -35,12 +33,11 @@ from octant.preparation.optimise import optimise
 from octant.preparation.package import package
 from octant.preparation.partition import partition
 from octant.preparation.recipe import recipe_key
+from octant.preparation.recorder import Recorder
 from octant.preparation.represent import represent
 from octant.preparation.warm import Warmed, warm
 from octant.preparation.workspace import open_workspace, publish
 
-_T = TypeVar("_T")
-_U = TypeVar("_U")
 _DIRECTORY_DIGEST_CHARS = 16
 
 
@@ -60,7 +57,7 @@ def prepare(
 
     Raises Failed at the stage that could not be passed; artifacts made before stay as they were.
     """
-    recorder = _Recorder(tools, report)
+    recorder = Recorder(tools, report)
     with recorder.at(Stage.CAPTURE):
         target_root.mkdir(parents=True, exist_ok=True)
         checkpoint = read_checkpoint(source, recorder.progress)
@@ -74,7 +71,7 @@ def prepare(
                 return _publish(warmed, target_root, recorder.evidence)
 
 
-def _pass_stages(recorder: "_Recorder", job: Job, checkpoint: Checkpoint) -> Warmed:
+def _pass_stages(recorder: Recorder, job: Job, checkpoint: Checkpoint) -> Warmed:
     captured = recorder.run(Stage.CAPTURE, capture, job, checkpoint)
     represented = recorder.run(Stage.REPRESENT, represent, job, captured)
     analysed = recorder.run(Stage.ANALYSE, analyse, job, represented)
@@ -107,49 +104,3 @@ def _publish(
     write_manifest(warmed.packaged.directory, manifest)
     publish(warmed.packaged.directory, directory)
     return PreparedArtifact(directory, manifest.digest, manifest, reused=False)
-
-
-class _Recorder:
-    """Times stages, keeps their evidence and tells the user where the preparation stands."""
-
-    def __init__(self, tools: Tools, report: Report) -> None:
-        self._clock = tools.clock
-        self._report = report
-        self._stage = Stage.CAPTURE
-        self._evidence: list[StageEvidence] = []
-
-    @property
-    def evidence(self) -> tuple[StageEvidence, ...]:
-        return tuple(self._evidence)
-
-    def progress(self, message: str) -> None:
-        self._tell("working", message)
-
-    def run(self, stage: Stage, step: Callable[[Job, _T], Done[_U]], job: Job, value: _T) -> _U:
-        self._stage = stage
-        self._tell("started", stage.value)
-        started_ns = self._clock.monotonic_ns()
-        with self.at(stage):
-            done = step(job, value)
-        duration_ns = self._clock.monotonic_ns() - started_ns
-        self._evidence.append(
-            StageEvidence(stage=stage, duration_ns=duration_ns, facts=done.evidence)
-        )
-        self._tell("finished", stage.value, duration_ns)
-        return done.value
-
-    @contextmanager
-    def at(self, stage: Stage) -> Generator[None]:
-        """Translates what the file system raises into a failure of `stage`."""
-        try:
-            yield
-        except OSError as error:
-            message = f"{error.filename or 'the file system'}: {error.strerror or error}"
-            raise Failed(
-                Failure(kind=FailureKind.PREPARATION_FAILED, stage=stage, message=message)
-            ) from error
-
-    def _tell(self, state: Any, message: str, duration_ns: int | None = None) -> None:
-        number = PREPARATION_STAGES.index(self._stage) + 1
-        total = len(PREPARATION_STAGES)
-        self._report(StageReport(self._stage, number, total, state, message, duration_ns))

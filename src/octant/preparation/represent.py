@@ -1,6 +1,8 @@
 """Represent (stage 2): the exported graph is read back and found to be a whole stateful decoder.
 
-Captured -> Represented
+    Captured -> Represented
+
+What an exporter writes is not taken on trust: a graph that nothing could feed ends here.
 """
 
 from typing import NamedTuple

@@ -1,6 +1,8 @@
 """Warm (stage 9): first and steady latency, and the answer compared with the reference.
 
-Loaded -> Warmed
+    Loaded -> Warmed
+
+The trial of the stage before has run the steps; this one judges them.
 """
 
 from math import isfinite

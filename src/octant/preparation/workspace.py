@@ -50,6 +50,7 @@ class Workspace:
         partial.mkdir()
         result = build(partial)
         (partial / _RESULT_FILE).write_bytes(msgspec.json.encode(to_builtins(result)))
+        _flush(partial)
         partial.rename(final)
         return result, Finished(final, resumed=False)
 
@@ -63,11 +64,10 @@ class Workspace:
 
 @contextmanager
 def open_workspace(root: Path, recipe_key: str) -> Generator[Workspace]:
-    """The workspace of a recipe: gone after success, kept for the next start after a failure.
+    """The workspace of a recipe. Raises Failed(CONFLICT) when another process is preparing it.
 
-    A model that cannot be served leaves nothing behind: going on would end the same way.
-
-    Raises Failed(CONFLICT) when another process is preparing the same recipe.
+    Gone after success and after a failure, because going on would end the same way. Kept when the
+    process was ended, and when memory ran out: then more of it may be free at the next start.
     """
     directory = root / ".preparing" / recipe_key[:32]
     directory.mkdir(parents=True, exist_ok=True)
@@ -77,7 +77,7 @@ def open_workspace(root: Path, recipe_key: str) -> Generator[Workspace]:
         try:
             yield Workspace(directory)
         except Failed as failed:
-            if failed.failure.kind is FailureKind.UNSUPPORTED_MODEL:
+            if failed.failure.kind is not FailureKind.INSUFFICIENT_MEMORY:
                 shutil.rmtree(directory, ignore_errors=True)
             raise
         shutil.rmtree(directory)
@@ -91,9 +91,21 @@ def publish(made: Path, final: Path) -> None:
     if final.exists():
         # The name says the content, so what stands there is the same or damaged.
         final.rename(replaced)
+    _flush(made)
     made.rename(final)
     shutil.rmtree(replaced, ignore_errors=True)
-    descriptor = os.open(final.parent, os.O_RDONLY)
+    _fsync(final.parent)
+
+
+def _flush(directory: Path) -> None:
+    """Contents first: a name that survives a power cut must not stand for less than it says."""
+    for path in directory.iterdir():
+        _fsync(path)
+    _fsync(directory)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

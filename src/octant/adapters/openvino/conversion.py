@@ -19,9 +19,14 @@ import numpy as np
 from octant.adapters.openvino.graph import CONFIG_FILE, MODEL_FILE
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
-from octant.ports.exporter import ExportFacts, OnProgress, ParityFixture, WeightFormat
+from octant.ports.exporter import (
+    REFERENCE_FILE,
+    ExportFacts,
+    OnProgress,
+    ParityFixture,
+    WeightFormat,
+)
 
-REFERENCE_FILE = "reference.npz"
 TOOLS = ("torch", "transformers", "optimum-intel", "nncf", "openvino", "safetensors")
 INSTALL = "pip install torch==2.13.0 && pip install 'octant[prepare]'"
 

@@ -99,8 +99,7 @@ def allocate_cache(signature: Signature, plan: CachePlan) -> dict[str, ov.Tensor
 
 def _zeroed(cache: CacheInput, blocks: int) -> ov.Tensor:
     shape = (blocks, *cache.block_shape)
-    # A kernel may multiply masked positions by zero; whatever stands there must be a finite number.
-    # numpy maps untouched zero pages, where ov.Tensor would hand out memory as it is.
+    # numpy maps zero pages that cost nothing until they are written; ov.Tensor would not.
     data = np.zeros(blocks * _block_bytes(cache), dtype=np.uint8)
     return ov.Tensor(data, ov.Shape(shape), cache.kind)
 
