@@ -1,6 +1,7 @@
 """Model source: from the setting `model.path` to a verified directory that an engine can load.
 
-    empty -> the bundled model     artifact -> itself     checkpoint or hub name -> prepared
+    empty -> the bundled model           artifact -> itself
+    exported OpenVINO graph -> gets its manifest     checkpoint or hub name -> prepared
 
 Law: what is returned has been verified by digest; nothing is served from files that were not.
 """
@@ -15,6 +16,7 @@ from octant.adapters.system.clock import SystemClock
 from octant.app.settings import Settings
 from octant.core.stage import PREPARATION_STAGES, Stage
 from octant.preparation.checkpoint import resolve_source
+from octant.preparation.existing import package_existing
 from octant.preparation.job import PrepareOptions, Report, StageReport, Tools
 from octant.preparation.manifest import MANIFEST_FILE, ArtifactManifest, read_artifact
 from octant.preparation.pipeline import prepare
@@ -22,6 +24,7 @@ from octant.preparation.pipeline import prepare
 BUNDLED_NAME = "octant-mini"
 ARTIFACTS_DIR = "models"
 DOWNLOADS_DIR = "downloads"
+EXPORTED_GRAPH = "openvino_model.xml"
 
 # int8 is ahead of bf16 at every batch size and in memory; see benchmarks/README.md.
 _AUTO_WEIGHTS = "int8"
@@ -48,6 +51,8 @@ def find_model(settings: Settings, report: Report) -> ModelSource:
     directory = Path(path).expanduser() if path else bundled_directory()
     if (directory / MANIFEST_FILE).is_file() or not path:
         return ModelSource(directory, read_artifact(directory))
+    if (directory / EXPORTED_GRAPH).is_file():
+        return ModelSource(directory, package_existing(directory, directory.name, _tools()))
     return _prepared(path, settings, report)
 
 
@@ -63,7 +68,11 @@ def _prepared(path: str, settings: Settings, report: Report) -> ModelSource:
         checkpoint,
         settings.data_dir / ARTIFACTS_DIR,
         options,
-        Tools(SubprocessExporter(), SystemClock()),
+        _tools(),
         report,
     )
     return ModelSource(made.directory, made.manifest)
+
+
+def _tools() -> Tools:
+    return Tools(SubprocessExporter(), SystemClock())

@@ -1,0 +1,87 @@
+"""What the bundled model is for, through the OpenAI protocol: the plumbing, not the score.
+
+How often it is right is measured by `octant eval`; here one case of each kind has to come out in
+the form that clients rely on.
+"""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from openai import OpenAI
+
+from tests.support.server import RunningServer
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Current weather in a city",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+ASKED: list[Any] = [{"role": "user", "content": "What is the weather in Oslo?"}]
+
+
+@pytest.fixture
+def client(server: RunningServer) -> Iterator[OpenAI]:
+    with server.client() as opened:
+        yield opened
+
+
+def test_a_declared_tool_is_called_and_its_result_is_used(
+    server: RunningServer, client: OpenAI
+) -> None:
+    called = client.chat.completions.create(model=server.model, messages=ASKED, tools=[WEATHER])
+    choice = called.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    (call,) = choice.message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.name == "get_weather"
+    assert json.loads(call.function.arguments) == {"city": "Oslo"}
+    told = client.chat.completions.create(
+        model=server.model,
+        tools=[WEATHER],
+        messages=[
+            *ASKED,
+            choice.message.model_dump(exclude_none=True),
+            {"role": "tool", "tool_call_id": call.id, "content": '{"temperature": "7 C"}'},
+        ],
+    )
+    assert told.choices[0].finish_reason == "stop"
+    assert "7" in (told.choices[0].message.content or "")
+
+
+def test_a_streamed_tool_call_adds_up_to_the_whole_one(
+    server: RunningServer, client: OpenAI
+) -> None:
+    stream = client.chat.completions.create(
+        model=server.model, messages=ASKED, tools=[WEATHER], stream=True
+    )
+    names: list[str] = []
+    arguments = ""
+    reasons: list[str] = []
+    for chunk in stream:
+        choice = chunk.choices[0]
+        for call in choice.delta.tool_calls or []:
+            assert call.index == 0 and call.function is not None
+            names += [call.function.name] if call.function.name else []
+            arguments += call.function.arguments or ""
+        reasons += [choice.finish_reason] if choice.finish_reason else []
+    assert names == ["get_weather"]
+    assert json.loads(arguments) == {"city": "Oslo"}
+    assert reasons == ["tool_calls"]
+
+
+def test_the_tools_are_not_called_when_the_caller_forbids_it(
+    server: RunningServer, client: OpenAI
+) -> None:
+    answer = client.chat.completions.create(
+        model=server.model, messages=ASKED, tools=[WEATHER], tool_choice="none"
+    )
+    assert answer.choices[0].message.tool_calls is None
