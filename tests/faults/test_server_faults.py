@@ -133,7 +133,8 @@ def test_a_caller_who_leaves_frees_everything_and_is_settled(
                 asyncio.ensure_future(client.post("/v1/chat/completions", json=body))
                 for _ in range(8)
             ]
-            while own_server.metric("vllm:num_requests_running") == 0:
+            # The server tells it by a metric only.
+            while own_server.metric("vllm:num_requests_running") == 0:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             for call in calls:
                 call.cancel()
