@@ -7,7 +7,7 @@ from octant.core.envelope import ModelConstraints, RiskClass
 from octant.core.failure import FailureKind
 from octant.core.identity import Scope
 from octant.core.verdict import Decision
-from octant.governance.policy import Policy, Rule, evaluate, refusal, screen_output
+from octant.governance.policy import Policy, Rule, evaluate, refusal
 from tests.support.envelopes import PRINCIPAL, chat, envelope
 
 OPEN = Policy()
@@ -72,13 +72,6 @@ def test_the_version_is_that_of_the_rules_and_not_of_their_order() -> None:
     assert first.version != other.version
     assert first.version.startswith("sha256:")
     assert len(first.version) == len("sha256:") + 64
-
-
-def test_output_is_said_to_be_unscreened_rather_than_clean() -> None:
-    verdict = screen_output(OPEN, envelope())
-    assert verdict.decision is Decision.ALLOW
-    assert verdict.rule == Rule.NO_OUTPUT_RULES
-    assert "not screened" in verdict.reason
 
 
 def test_a_refusal_names_rule_and_version_for_the_operator() -> None:

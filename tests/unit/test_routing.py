@@ -5,11 +5,15 @@ import pytest
 from octant.core.envelope import ModelConstraints
 from octant.core.failure import Failed, FailureKind
 from octant.core.ids import RouteId
-from octant.core.route import DeploymentState, RouteLoad
+from octant.core.route import DeploymentState, Route, RouteLoad
 from octant.orchestration.routing import RouteNeeds, RouteView, decide
 from tests.support.envelopes import READY, envelope, route
 
 NEEDS = RouteNeeds(envelope(), tokens=100, excluded=frozenset())
+
+
+def view(route: Route, load: RouteLoad) -> RouteView:
+    return RouteView(route, load, route.max_context)
 
 
 def busy(running: int, waiting: int = 0) -> RouteLoad:
@@ -17,21 +21,21 @@ def busy(running: int, waiting: int = 0) -> RouteLoad:
 
 
 def test_the_least_busy_route_wins() -> None:
-    views = [RouteView(route("a"), busy(3)), RouteView(route("b"), busy(1))]
+    views = [view(route("a"), busy(3)), view(route("b"), busy(1))]
     assert decide(NEEDS, views).chosen.id == "b"
 
 
 def test_equal_routes_resolve_to_the_first() -> None:
-    views = [RouteView(route("a"), READY), RouteView(route("b"), READY)]
+    views = [view(route("a"), READY), view(route("b"), READY)]
     assert decide(NEEDS, views).chosen.id == "a"
 
 
 def test_every_loser_keeps_its_reason_and_every_candidate_is_recorded() -> None:
     views = [
-        RouteView(route("down"), RouteLoad(state=DeploymentState.FAILED, reason="crash loop")),
-        RouteView(route("short", max_context=99), READY),
-        RouteView(route("tried"), READY),
-        RouteView(route("good"), busy(1)),
+        view(route("down"), RouteLoad(state=DeploymentState.FAILED, reason="crash loop")),
+        view(route("short", max_context=99), READY),
+        view(route("tried"), READY),
+        view(route("good"), busy(1)),
     ]
     needs = RouteNeeds(envelope(), tokens=100, excluded=frozenset({RouteId("tried")}))
     decision = decide(needs, views)
@@ -51,14 +55,14 @@ def test_a_missing_capability_is_named() -> None:
         envelope(model=ModelConstraints(name="m", capabilities=("vision",))), 10, frozenset()
     )
     with pytest.raises(Failed) as caught:
-        decide(needs, [RouteView(route("text"), READY)])
+        decide(needs, [view(route("text"), READY)])
     assert "it lacks vision" in caught.value.failure.message
 
 
 @pytest.mark.parametrize("state", [s for s in DeploymentState if s is not DeploymentState.READY])
 def test_only_ready_routes_take_requests(state: DeploymentState) -> None:
     with pytest.raises(Failed) as caught:
-        decide(NEEDS, [RouteView(route(), RouteLoad(state=state))])
+        decide(NEEDS, [view(route(), RouteLoad(state=state))])
     failure = caught.value.failure
     assert failure.kind is FailureKind.ENGINE_UNAVAILABLE
     assert failure.retry_after_ns is not None

@@ -1,5 +1,7 @@
 """From settings to what each layer takes. Pure, one function for each layer."""
 
+from ipaddress import ip_address
+
 from octant.adapters.openvino.settings import OpenVinoSettings
 from octant.adapters.sqlite.settings import SqliteSettings
 from octant.admission.settings import AdmissionSettings
@@ -40,8 +42,18 @@ def gateway(settings: Settings) -> GatewaySettings:
             profile: getattr(settings.objectives, profile.value).deadline_ms for profile in Profile
         },
         draining_retry_after_ms=limits.draining_retry_after_ms,
-        metrics_need_key=settings.observability.metrics_need_key,
+        metrics_need_key=_metrics_need_key(settings),
     )
+
+
+def _metrics_need_key(settings: Settings) -> bool:
+    wanted = settings.observability.metrics_need_key
+    if wanted is not None:
+        return wanted
+    try:
+        return not ip_address(settings.server.host).is_loopback
+    except ValueError:
+        return settings.server.host != "localhost"
 
 
 def admission(settings: Settings) -> AdmissionSettings:

@@ -30,6 +30,8 @@ EXIT_OK = 0
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+# How long answers that were broken off may take to be settled and written.
+_LAST_WORDS_S = 2
 
 
 class StartInfo(NamedTuple):
@@ -63,27 +65,24 @@ async def _serve(
 ) -> int:
     settings, clock = loaded.settings, wiring.clock()
     began_ns = clock.monotonic_ns()
-    config_path = first_start.configuration_file(loaded)
-    async with wiring.open_store(settings) as store:
-        pepper = wiring.key_pepper(settings)
-        # Before the model is prepared and loaded, so that a taken port is known at once.
-        listener = _bind(settings)
-        source = await asyncio.to_thread(find_model, settings, report)
-        async with wiring.runtime(settings, store, source) as runtime:
-            await runtime.supervisor.wait_ready()
-            first_key = await first_start.first_key(
-                settings, store, pepper, clock, wiring.entropy()
-            )
-            info = StartInfo(
-                address=_address(listener),
-                model=settings.model.name or source.artifact.name,
-                config_path=config_path,
-                data_dir=settings.data_dir,
-                first_key=first_key,
-                seconds=s_from_ns(clock.monotonic_ns() - began_ns),
-            )
-            server = DrainingServer(settings, runtime, lambda: started(info))
-            await server.serve(sockets=[listener])
+    with wiring.hold_data_dir(settings):
+        config_path = first_start.configuration_file(loaded)
+        async with wiring.open_store(settings) as store:
+            # Before the model is prepared and loaded, so that a taken port is known at once.
+            listener = _bind(settings)
+            source = await asyncio.to_thread(find_model, settings, report)
+            async with wiring.runtime(settings, store, source) as runtime:
+                await runtime.supervisor.wait_ready()
+                info = StartInfo(
+                    address=_address(listener),
+                    model=settings.model.name or source.artifact.name,
+                    config_path=config_path,
+                    data_dir=settings.data_dir,
+                    first_key=await wiring.first_key(settings, store),
+                    seconds=s_from_ns(clock.monotonic_ns() - began_ns),
+                )
+                server = DrainingServer(settings, runtime, lambda: started(info))
+                await server.serve(sockets=[listener])
     return EXIT_OK
 
 
@@ -105,10 +104,11 @@ class DrainingServer(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=round(s_from_ns(grace_ns)) + 1,
+                timeout_graceful_shutdown=_LAST_WORDS_S,
             )
         )
         self._drain = runtime.drain
+        self._supervisor = runtime.supervisor
         self._grace_ns = grace_ns
         self._announce = announce
         self._draining: asyncio.Task[None] | None = None
@@ -131,12 +131,20 @@ class DrainingServer(uvicorn.Server):
         self._draining = asyncio.get_running_loop().create_task(self._leave())
 
     async def _leave(self) -> None:
+        """Waits for running requests; those that outlast the grace end as draining, settled."""
+        if not await self._emptied(s_from_ns(self._grace_ns)):
+            _log.warning("%d requests did not finish within the grace", self._drain.inside)
+            await self._supervisor.drain(0)
+            await self._emptied(_LAST_WORDS_S)
+        self.should_exit = True
+
+    async def _emptied(self, within_s: float) -> bool:
         try:
-            async with asyncio.timeout(s_from_ns(self._grace_ns)):
+            async with asyncio.timeout(within_s):
                 await self._drain.wait_empty()
         except TimeoutError:
-            _log.warning("%d requests did not finish within the grace", self._drain.inside)
-        self.should_exit = True
+            return False
+        return True
 
 
 def _bind(settings: Settings) -> socket.socket:

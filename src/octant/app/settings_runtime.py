@@ -146,8 +146,10 @@ class ObservabilitySection(Section):
     log_level: Literal["debug", "info", "warning", "error"] = setting(
         "info", "Least severe messages that are logged."
     )
-    metrics_need_key: bool = setting(
-        False, "Whether /metrics wants a key with the scope metrics:read."
+    metrics_need_key: bool | None = setting(
+        None,
+        "Whether /metrics, which names tenants and their cost, wants a key with the scope "
+        "metrics:read; unset is yes unless the server listens on loopback only.",
     )
     max_tenants: int = setting(
         100,

@@ -5,11 +5,13 @@ closed in the reverse order by leaving `runtime`. Nothing else knows how it was 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+import shutil
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import NamedTuple
 
+from msgspec.structs import replace
 from starlette.types import ASGIApp
 
 from octant import __version__
@@ -18,6 +20,7 @@ from octant.adapters.huggingface.generation_config import load_sampling
 from octant.adapters.huggingface.tokenizer import load_tokenizer
 from octant.adapters.sqlite.store import SqliteStore
 from octant.adapters.system.clock import SystemClock
+from octant.adapters.system.directory_lock import hold_directory
 from octant.adapters.system.entropy import SystemEntropy
 from octant.adapters.system.process import SystemLauncher
 from octant.adapters.zmq.link import ZmqServerLink
@@ -30,7 +33,7 @@ from octant.context.chat_template import ChatTemplate
 from octant.core.failure import Failed
 from octant.core.ids import ReleaseId, RouteId
 from octant.core.route import Route
-from octant.core.units import NS_PER_MS, NS_PER_S
+from octant.core.units import NS_PER_S
 from octant.gateway.application import create_application
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
@@ -73,6 +76,21 @@ def entropy() -> Entropy:
 def key_pepper(settings: Settings) -> bytes:
     """The secret under which API keys are hashed."""
     return first_start.key_pepper(settings, entropy())
+
+
+async def first_key(settings: Settings, store: Store) -> str | None:
+    """The text of the first key, once ever; None when there are tenants already."""
+    return await first_start.first_key(settings, store, key_pepper(settings), clock(), entropy())
+
+
+@contextmanager
+def hold_data_dir(settings: Settings) -> Generator[None, None, None]:
+    """Keeps other servers out. Raises Failed(CONFLICT) when one is in already."""
+    first_start.prepare_data_dir(settings)
+    with hold_directory(settings.data_dir):
+        # What an engine of a killed server left behind; nobody else can be using it now.
+        shutil.rmtree(settings.data_dir / _RUN_DIR, ignore_errors=True)
+        yield
 
 
 @asynccontextmanager
@@ -134,13 +152,22 @@ async def runtime(
             settings=layers.gateway(settings),
         )
     )
-    supervisor = _supervisor(settings, source, client, recorder)
+    supervisor = _supervisor(settings, source, route, client, recorder)
     async with AsyncExitStack() as stack:
         stack.push_async_callback(settler.drain)
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        tasks.create_task(supervisor.run())
-        stack.push_async_callback(supervisor.drain, settings.server.drain_grace_ms * NS_PER_MS)
+        await stack.enter_async_context(_running(supervisor))
         yield Runtime(application, supervisor, drain)
+
+
+@asynccontextmanager
+async def _running(supervisor: EngineSupervisor) -> AsyncGenerator[None, None]:
+    """Runs the supervisor until the scope is left, by then with nothing outstanding."""
+    task = asyncio.create_task(supervisor.run())
+    try:
+        yield
+    finally:
+        await supervisor.drain(0)
+        await task
 
 
 class StoreHealth:
@@ -183,7 +210,6 @@ def _served(settings: Settings, source: ModelSource, deployed: DeployedRoute) ->
         created_unix_s=source.artifact.created_unix_ns // NS_PER_S,
         tokenizer=tokenizer,
         template=_template(files),
-        max_context=deployed.route.max_context,
         tool_format=None if tool_format == "none" else tool_format,
         default_sampling=load_sampling(source.directory),
         routes=(deployed,),
@@ -197,12 +223,12 @@ def _template(files: ChatTemplateFiles | None) -> ChatTemplate | None:
 
 
 def _supervisor(
-    settings: Settings, source: ModelSource, client: EngineClient, events: EventSink
+    settings: Settings, source: ModelSource, route: Route, client: EngineClient, events: EventSink
 ) -> EngineSupervisor:
     config = EngineConfig(
-        route=client.route,
+        route=route.id,
         model_dir=str(source.directory),
-        openvino=layers.executor(settings),
+        openvino=replace(layers.executor(settings), max_context=route.max_context),
         scheduler=layers.scheduler(settings),
         pulse_ms=settings.engine.pulse_ms,
     )

@@ -1,7 +1,6 @@
-"""Policy: a versioned document, and the two pure questions asked of it.
+"""Policy: a versioned document, and the pure question asked of it.
 
     evaluate(policy, envelope) -> Verdict     before any work, on the input
-    screen_output(policy, envelope) -> Verdict     before the answer is accepted
     refusal(verdict) -> Failure     what a caller who is blocked is told
 
 Law: a verdict follows from the document and the envelope alone, is deterministic, and names the
@@ -31,7 +30,6 @@ class Rule(StrEnum):
     TENANT_MODELS = "authorise.tenant_models"
     INPUT_BYTES = "input.max_bytes"
     INPUT_ALLOWED = "input.allowed"
-    NO_OUTPUT_RULES = "output.no_rules_configured"
 
 
 class Policy(Record, frozen=True, kw_only=True, dict=True):
@@ -71,16 +69,6 @@ def evaluate(policy: Policy, envelope: RequestEnvelope) -> Verdict:
         if reason is not None:
             return _verdict(policy, Decision.BLOCK, rule, reason)
     return _verdict(policy, Decision.ALLOW, Rule.INPUT_ALLOWED, "No rule blocks this request.")
-
-
-def screen_output(policy: Policy, envelope: RequestEnvelope) -> Verdict:
-    """The verdict on an output. No document can hold output rules yet, and the verdict says so."""
-    return _verdict(
-        policy,
-        Decision.ALLOW,
-        Rule.NO_OUTPUT_RULES,
-        f"No output rules are configured; the answer to {envelope.request_id} was not screened.",
-    )
 
 
 def refusal(verdict: Verdict) -> Failure:

@@ -16,7 +16,6 @@ from octant.core.stream import (
     Started,
     StreamItem,
     TextDelta,
-    ToolCallDelta,
     Usage,
 )
 from octant.core.units import NanoUsd
@@ -40,18 +39,21 @@ class RunAccount:
 
     @property
     def usage(self) -> Usage:
-        """Counted from what was passed on; a terminal item brings the engine's own count."""
+        """Counted from what a provider sent; a terminal item brings the engine's own count.
+
+        Without any output nobody can tell whether the prompt was computed, so it is not counted.
+        """
+        if self.first_output_ns is None:
+            return Usage()
         return Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._completion_tokens)
 
     def see(self, item: StreamItem, now_ns: int) -> None:
-        """Takes one more item into account."""
+        """Takes one more item of a provider into account, before its tool calls are parsed out."""
         if isinstance(item, Started):
             self._prompt_tokens = item.prompt_tokens
-        elif isinstance(item, TextDelta | ToolCallDelta):
-            if self.first_output_ns is None:
-                self.first_output_ns = now_ns
-            if isinstance(item, TextDelta):
-                self._completion_tokens += len(item.tokens)
+        elif isinstance(item, TextDelta):
+            self.first_output_ns = self.first_output_ns or now_ns
+            self._completion_tokens += len(item.tokens)
         elif isinstance(item, ChoiceFinished):
             self.finish_reasons = (*self.finish_reasons, item.reason)
 

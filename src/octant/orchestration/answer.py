@@ -1,16 +1,16 @@
 """Answer: what a provider's items become before a caller sees them.
 
-    items of a provider -> echo of the prompt -> tool calls parsed out of the text -> output policy
+    items of a provider -> the prompt echoed, where asked -> tool calls parsed out of the text
 
-Law: order is kept, nothing is held back longer than its own recognition needs, and the terminal
-item passes through untouched.
+Law: order is kept, nothing is held back longer than its own recognition needs, the prompt is echoed
+once however many attempts there are, and the terminal item passes through untouched.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 
 from octant.core.content import ChatInput, ToolChoice
 from octant.core.envelope import RequestEnvelope
-from octant.core.stream import ChoiceFinished, Started, StreamItem, TextDelta
+from octant.core.stream import Broken, ChoiceFinished, Started, StreamItem, TextDelta
 from octant.core.work import PromptPackage
 from octant.orchestration.routes import ServedModel
 from octant.serving.tool_calls import ToolCallParser
@@ -25,16 +25,22 @@ async def shape(
 ) -> AsyncGenerator[StreamItem, None]:
     """The items in the form in which they leave Octant."""
     parsers = _parsers(envelope, model, call_ids)
+    echoes = _echoes(envelope, package)
     async for item in items:
-        if isinstance(item, Started):
+        if isinstance(item, Started | Broken):
             yield item
-            for echo in _echoes(envelope, package):
-                yield echo
-        elif isinstance(item, TextDelta | ChoiceFinished) and parsers:
-            for parsed in parsers[item.choice].feed(item):
-                yield parsed
         else:
-            yield item
+            # Only now: an attempt that fails before any output may still be followed by another.
+            for echo in echoes:
+                yield echo
+            for shaped in _shaped(item, parsers):
+                yield shaped
+
+
+def _shaped(item: StreamItem, parsers: list[ToolCallParser]) -> Sequence[StreamItem]:
+    if parsers and isinstance(item, TextDelta | ChoiceFinished):
+        return parsers[item.choice].feed(item)
+    return (item,)
 
 
 def _parsers(

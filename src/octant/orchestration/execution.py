@@ -86,13 +86,17 @@ class Execution:
                             failed[deployed.route.id] = item
                             break
                     output_sent = output_sent or not isinstance(item, Started)
+                    account.see(item, self._clock.monotonic_ns())
                     yield item
                     if isinstance(item, Completed | Broken):
                         return
 
     def _choose(self, task: Task, excluded: frozenset[RouteId]) -> DeployedRoute:
         tokens = len(task.package.tokens) + task.package.max_tokens
-        views = [RouteView(deployed.route, deployed.load()) for deployed in task.model.routes]
+        views = [
+            RouteView(deployed.route, deployed.load(), deployed.max_context)
+            for deployed in task.model.routes
+        ]
         decision = decide(RouteNeeds(task.envelope, tokens, excluded), views)
         self._events.emit(
             RouteDecided(

@@ -87,7 +87,6 @@ class RequestPath:
                     if isinstance(item, Completed | Broken):
                         terminal = item
                         break
-                    account.see(item, self._clock.monotonic_ns())
                     yield item
         except Failed as error:
             terminal = Broken(error.failure, account.usage)

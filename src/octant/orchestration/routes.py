@@ -22,6 +22,13 @@ class DeployedRoute(NamedTuple):
     route: Route
     provider: Provider
 
+    @property
+    def max_context(self) -> int:
+        """Tokens that fit: the release's own limit, or less where the engine's memory is short."""
+        facts = self.provider.facts()
+        declared = self.route.max_context
+        return declared if facts is None else min(declared, facts.max_context)
+
     def load(self) -> RouteLoad:
         """The provider's present condition."""
         return self.provider.load()
@@ -34,10 +41,14 @@ class ServedModel(NamedTuple):
     created_unix_s: int
     tokenizer: Tokenizer
     template: ChatTemplate | None
-    max_context: int
     tool_format: str | None
     default_sampling: Sampling
     routes: tuple[DeployedRoute, ...]
+
+    @property
+    def max_context(self) -> int:
+        """What the roomiest route holds."""
+        return max(deployed.max_context for deployed in self.routes)
 
 
 class ModelListing(NamedTuple):

@@ -19,10 +19,11 @@ UNAVAILABLE_RETRY_NS = 2 * NS_PER_S
 
 
 class RouteView(NamedTuple):
-    """One route as it stands at the moment of the decision."""
+    """One route as it stands at the moment of the decision; `max_context` is what fits now."""
 
     route: Route
     load: RouteLoad
+    max_context: int
 
 
 class RouteNeeds(NamedTuple):
@@ -71,9 +72,9 @@ def _not_ready(_: RouteNeeds, view: RouteView) -> str | None:
 
 
 def _too_short(needs: RouteNeeds, view: RouteView) -> str | None:
-    if needs.tokens <= view.route.max_context:
+    if needs.tokens <= view.max_context:
         return None
-    return f"its context holds {view.route.max_context} tokens, {needs.tokens} are needed"
+    return f"its context holds {view.max_context} tokens, {needs.tokens} are needed"
 
 
 def _lacks_capability(needs: RouteNeeds, view: RouteView) -> str | None:

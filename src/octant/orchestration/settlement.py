@@ -8,6 +8,8 @@ whose record could not be kept ends as a failure, never as a success.
 import asyncio
 from datetime import UTC, datetime
 
+from msgspec.structs import replace
+
 from octant.admission.control import AdmissionControl
 from octant.core.audit import AuditRecord
 from octant.core.events import AnyEvent, RequestSettled
@@ -62,11 +64,13 @@ class Settler:
         observation = observation_of(outcome, events)
         if observation is not None:
             self._admission.observe(observation)
+        stored, passed_on = True, terminal
         try:
             await self._store.settle(self._settlement(account, outcome, events))
-            stored, passed_on = True, terminal
         except Failed as error:
             stored, passed_on = False, _unstored(terminal, error.failure)
+            # What stands in no ledger is owed by nobody.
+            outcome = replace(_outcome(account, passed_on, now_ns), cost_nano_usd=NanoUsd(0))
         finally:
             if account.admitted is not None:
                 self._admission.settle(

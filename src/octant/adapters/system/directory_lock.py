@@ -1,0 +1,42 @@
+"""DirectoryLock: one server for one data directory.
+
+Law: the kernel holds the lock for as long as the process lives and not a moment longer, so a crash
+leaves nothing to clean up. Budgets and rates live in a server's memory; two on one directory would
+each grant all of them.
+"""
+
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.stage import Stage
+
+LOCK_FILE = "server.lock"
+
+_PRIVATE = 0o600
+
+
+@contextmanager
+def hold_directory(directory: Path) -> Generator[None, None, None]:
+    """Raises Failed(CONFLICT) while another process holds the directory."""
+    descriptor = os.open(directory / LOCK_FILE, os.O_CREAT | os.O_RDWR, _PRIVATE)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise Failed(_held(directory)) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _held(directory: Path) -> Failure:
+    return Failure(
+        kind=FailureKind.CONFLICT,
+        stage=Stage.BOUNDARY,
+        message=f"Another server runs on {directory}. Stop it first, or choose another directory "
+        "with --data-dir.",
+    )
