@@ -97,7 +97,7 @@ class EngineClient:
         except OverflowError as error:
             return _internal(f"This request cannot be sent to the engine: {error}.")
         if not self._link.send(payload):
-            return _full(len(self._streams))
+            return self._unreachable()
         self._streams[stream.id] = stream
         return None
 
@@ -122,6 +122,15 @@ class EngineClient:
             message=f"The engine takes no requests now: it is {self._state.value}"
             + (f" ({self._reason})" if self._reason else "")
             + ". Try again later.",
+            retry_after_ns=self._retry_after_ns,
+        )
+
+    def _unreachable(self) -> Failure:
+        """The link has room for all outstanding attempts, so nobody reads its other end."""
+        return Failure(
+            kind=FailureKind.ENGINE_UNAVAILABLE,
+            stage=Stage.QUEUE,
+            message="The engine cannot be reached; if it is lost, it is restarted. Try again.",
             retry_after_ns=self._retry_after_ns,
         )
 
