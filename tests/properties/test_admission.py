@@ -77,9 +77,7 @@ class AdmissionMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        queues = {
-            profile: QueueLimit(max_in_flight=room, max_queued=0) for profile, room in ROOM.items()
-        }
+        queues = {profile: QueueLimit(max_inside=room) for profile, room in ROOM.items()}
         self.control = AdmissionControl(AdmissionSettings(queues=queues))
         self.now_ns = 0
         self.number = 0

@@ -127,7 +127,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 break
             self.commit()
         assert not self.live, f"{self.live} never end"
-        assert self.scheduler.counts()[:4] == (0, 0, 0, 0)
+        assert self.scheduler.counts()[:3] == (0, 0, 0)
 
 
 TestScheduler = SchedulerMachine.TestCase

@@ -85,17 +85,19 @@ def test_without_a_budget_any_cost_is_admitted() -> None:
     assert admission.admit(asked, Estimate(1, 1, NanoUsd(10**12)), MONTH, 0).request_id
 
 
-@pytest.mark.parametrize(
-    "budget", [RunBudget(tokens=20), RunBudget(cost_nano_usd=NanoUsd(50))], ids=["tokens", "money"]
-)
-def test_a_request_may_not_exceed_its_own_budget(budget: RunBudget) -> None:
-    admission = control()
+def test_a_request_may_not_cost_more_than_its_own_budget() -> None:
+    admission, budget = control(), RunBudget(cost_nano_usd=NanoUsd(50))
     asked = envelope(1, budget=budget)
     admission.admit(asked, Estimate(10, 10, NanoUsd(50)), MONTH, 0)
     with pytest.raises(Failed) as caught:
-        admission.admit(envelope(2, budget=budget), Estimate(10, 11, NanoUsd(51)), MONTH, 0)
+        admission.admit(envelope(2, budget=budget), Estimate(10, 10, NanoUsd(51)), MONTH, 0)
     assert caught.value.failure.kind is FailureKind.INSUFFICIENT_QUOTA
     assert caught.value.failure.param == "budget"
+
+
+def test_a_guess_at_tokens_refuses_no_budget() -> None:
+    asked = envelope(1, budget=RunBudget(tokens=20))
+    assert control().admit(asked, Estimate(1_000, 0, NanoUsd(0)), MONTH, 0).request_id
 
 
 def test_idle_accounts_make_room_and_held_ones_do_not() -> None:

@@ -135,7 +135,7 @@ def test_settling_twice_releases_once() -> None:
 
 
 def test_a_full_profile_is_overloaded_and_leaves_the_others_alone() -> None:
-    queues = dict.fromkeys(Profile, QueueLimit(max_in_flight=1, max_queued=1))
+    queues = dict.fromkeys(Profile, QueueLimit(max_inside=2))
     admission, allowed = control(AdmissionSettings(queues=queues)), allowance()
     admit(admission, 1, allowed)
     admit(admission, 2, allowed)
@@ -146,7 +146,7 @@ def test_a_full_profile_is_overloaded_and_leaves_the_others_alone() -> None:
 
 
 def test_an_overloaded_profile_says_when_the_next_request_should_end() -> None:
-    queues = dict.fromkeys(Profile, QueueLimit(max_in_flight=2, max_queued=0))
+    queues = dict.fromkeys(Profile, QueueLimit(max_inside=2))
     admission = control(AdmissionSettings(queues=queues, min_observations=1))
     admission.observe(Observation(Profile.INTERACTIVE, 0, 10, NS_PER_S, 10, 7 * NS_PER_S))
     for number in range(2):

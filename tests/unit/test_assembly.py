@@ -26,6 +26,7 @@ from octant.core.content import (
     ToolDefinition,
 )
 from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.limits import RunBudget
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
 from octant.core.work import PromptPackage
@@ -295,6 +296,46 @@ def test_an_answer_that_does_not_fit_is_refused_with_the_numbers() -> None:
         "the prompt, 5 in the completion). Please reduce the length of the prompt or completion."
     )
     assert packed(TokenPrompt(tokens=(1,) * 60), 64, max_tokens=4).max_tokens == 4
+
+
+@pytest.mark.parametrize(
+    ("budget", "n", "asked", "given"),
+    [
+        (600, 1, None, 500),
+        (600, 1, 501, 500),
+        (600, 1, 40, 40),
+        (600, 3, None, 166),
+        (101, 1, None, 1),
+        (CONTEXT * 2, 1, None, CONTEXT - 100),
+    ],
+)
+def test_prompt_and_answers_stay_within_the_budget_of_the_request(
+    budget: int, n: int, asked: int | None, given: int
+) -> None:
+    request = envelope(
+        input=TokenPrompt(tokens=(1,) * 100),
+        sampling=Sampling(max_tokens=asked, n=n),
+        budget=RunBudget(tokens=budget),
+    )
+    assert assemble(request, BYTES, None, CONTEXT).max_tokens == given
+
+
+@pytest.mark.parametrize(("budget", "n"), [(100, 1), (20, 1), (102, 3)])
+def test_a_budget_that_leaves_nothing_for_an_answer_is_refused(budget: int, n: int) -> None:
+    request = envelope(
+        input=TokenPrompt(tokens=(1,) * 100),
+        sampling=Sampling(n=n),
+        budget=RunBudget(tokens=budget),
+    )
+    with pytest.raises(Failed) as caught:
+        assemble(request, BYTES, None, CONTEXT)
+    failure = caught.value.failure
+    assert (failure.kind, failure.param) == (
+        FailureKind.INSUFFICIENT_QUOTA,
+        "octant.budget_tokens",
+    )
+    assert failure.detail == {"budget_tokens": budget, "prompt_tokens": 100, "choices": n}
+    assert f"is {budget} tokens and its prompt has 100" in failure.message
 
 
 @pytest.mark.parametrize("max_tokens", [None, 1])

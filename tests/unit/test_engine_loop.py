@@ -17,6 +17,7 @@ from octant.core.events import (
     StepExecuted,
 )
 from octant.core.failure import Failed, FailureKind
+from octant.core.limits import Profile
 from octant.core.stage import Stage
 from octant.core.step import StepPlan
 from octant.core.stream import ChoiceFinished, FinishReason, PositionLogprobs
@@ -325,6 +326,15 @@ def test_a_deadline_ends_the_work_with_the_usage_so_far() -> None:
     assert last.usage.completion_tokens > 0
 
 
+def test_the_line_of_each_profile_is_reported() -> None:
+    engine = Engine(max_sequences=1, max_batch_tokens=64)
+    late = msgspec.structs.replace(work(b"later", "req_2"), profile=Profile.BATCH)
+    engine.tell(work(b"now", "req_1"), late)
+    engine.turns(1)
+    reported = engine.link.progress()[-1].waiting_tokens
+    assert reported == dict.fromkeys(Profile, 0) | {Profile.BATCH: 5}
+
+
 def test_a_deadline_in_the_queue_says_so() -> None:
     engine = Engine(max_sequences=1, max_batch_tokens=64)
     engine.tell(
@@ -333,8 +343,9 @@ def test_a_deadline_in_the_queue_says_so() -> None:
     )
     engine.clock.now_ns = 1000
     engine.turns(2)
-    failure = engine.link.outputs("req_2")[-1].failure
-    assert failure is not None and failure.stage is Stage.QUEUE
+    last = engine.link.outputs("req_2")[-1]
+    assert last.failure is not None and last.failure.stage is Stage.QUEUE
+    assert last.usage is not None and last.usage.total_tokens == 0
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from octant.core.envelope import ModelConstraints
 from octant.core.failure import Failed, FailureKind
 from octant.core.ids import RouteId
 from octant.core.route import DeploymentState, Route, RouteLoad
+from octant.core.units import NS_PER_S
 from octant.orchestration.routing import RouteNeeds, RouteView, decide
 from tests.support.envelopes import READY, envelope, route
 
@@ -57,6 +58,26 @@ def test_a_missing_capability_is_named() -> None:
     with pytest.raises(Failed) as caught:
         decide(needs, [view(route("text"), READY)])
     assert "it lacks vision" in caught.value.failure.message
+
+
+def test_the_caller_is_told_when_the_first_route_should_be_back() -> None:
+    waits = {"a": 60, "b": 5, "c": None}
+    views = [
+        view(
+            route(name),
+            RouteLoad(
+                state=DeploymentState.LOADING,
+                retry_after_ns=wait_s and wait_s * NS_PER_S,
+            ),
+        )
+        for name, wait_s in waits.items()
+    ]
+    with pytest.raises(Failed) as caught:
+        decide(NEEDS, views)
+    assert caught.value.failure.retry_after_ns == 5 * NS_PER_S
+    with pytest.raises(Failed) as alone:
+        decide(NEEDS, views[:1])
+    assert alone.value.failure.retry_after_ns == 60 * NS_PER_S
 
 
 @pytest.mark.parametrize("state", [s for s in DeploymentState if s is not DeploymentState.READY])

@@ -196,15 +196,28 @@ def test_a_value_inside_a_table_is_blamed_on_the_table(tmp_path: Path) -> None:
     assert failure.message.startswith(f"{file}:2: policy.denied_models = ")
 
 
+def test_the_engine_has_room_for_all_that_admission_lets_in() -> None:
+    settings = Settings.model_validate(
+        {
+            "limits": {"max_choices": 3},
+            "admission": {"queues": {"long_context": {"max_inside": 2_000}}},
+        }
+    )
+    queues = layers.admission(settings).queues
+    assert layers.client(settings).max_outstanding == sum(q.max_inside for q in queues.values())
+    assert layers.scheduler(settings).max_waiting == 2_000 * 3
+
+
 def test_settings_that_contradict_each_other_name_both(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = write(tmp_path / "o.toml", "[scheduler]\nmax_sequences = 64\n")
+    file = write(tmp_path / "o.toml", "[scheduler]\nmax_sequences = 32\n")
+    # The scheduler refuses equal ones too: prompts need a token beside those who decode.
     monkeypatch.setenv("OCTANT_SCHEDULER__MAX_BATCH_TOKENS", "32")
     message = refused(file).message
     assert f"{file}:2" in message
     assert "OCTANT_SCHEDULER__MAX_BATCH_TOKENS" in message
-    assert "at least scheduler.max_sequences" in message
+    assert "scheduler.max_batch_tokens to exceed scheduler.max_sequences" in message
 
 
 @pytest.mark.parametrize("text", ["[server", "port = = 3", "a = 1\na = 2"])

@@ -108,6 +108,13 @@ class TestSubmission:
         engine.step()
         engine.submit(request(2, 4))
 
+    def test_a_full_queue_shuts_out_no_other_profile(self) -> None:
+        engine = Engine(max_waiting=2)
+        engine.submit(*(request(n, 4, profile=Profile.BATCH) for n in (1, 2)))
+        assert failure_of(engine, request(3, 4, profile=Profile.BATCH)) is FailureKind.OVERLOADED
+        engine.submit(*(request(n, 4, profile=Profile.CRITICAL) for n in (4, 5)))
+        assert list(engine.step())[0] == 4
+
     @pytest.mark.parametrize("changes", [{"prompt": 0}, {"prompt": 3, "max_tokens": 0}])
     def test_nothing_to_compute_is_refused(self, changes: dict[str, int]) -> None:
         assert failure_of(Engine(), request(1, **changes)) is FailureKind.INVALID_VALUE
@@ -199,10 +206,12 @@ class TestSteps:
 
     def test_counts(self) -> None:
         engine = Engine(max_sequences=1)
-        engine.submit(request(1, 5), request(2, 7))
-        assert engine.scheduler.counts() == (0, 2, 12, 0, 64)
+        engine.submit(request(1, 5), request(2, 7, profile=Profile.BATCH))
+        nothing = dict.fromkeys(Profile, 0)
+        both = nothing | {Profile.INTERACTIVE: 5, Profile.BATCH: 7}
+        assert engine.scheduler.counts() == (0, 2, 0, 64, both)
         engine.step()
-        assert engine.scheduler.counts() == (1, 1, 7, 2, 64)
+        assert engine.scheduler.counts() == (1, 1, 2, 64, nothing | {Profile.BATCH: 7})
         assert engine.pool.charged(TenantId("ann")) == 2
 
     def test_plan_and_commit_alternate(self) -> None:
@@ -420,7 +429,7 @@ class TestEndings:
         assert engine.step() == {1: 1}
         engine.now_ns = 60
         assert engine.plan() == Planned(None, (Expired(SequenceId(1)), Expired(SequenceId(2))))
-        assert engine.scheduler.counts()[:4] == (0, 0, 0, 0)
+        assert engine.scheduler.counts()[:3] == (0, 0, 0)
 
     def test_a_cancelled_sequence_is_free_at_once(self) -> None:
         engine = Engine(max_sequences=1)
@@ -429,7 +438,7 @@ class TestEndings:
         for sequence in (SequenceId(1), SequenceId(2)):
             assert engine.scheduler.cancel(sequence)
             assert not engine.scheduler.cancel(sequence)
-        assert engine.scheduler.counts()[:4] == (0, 0, 0, 0)
+        assert engine.scheduler.counts()[:3] == (0, 0, 0)
         assert engine.plan() == Planned(None, ())
 
     def test_a_step_under_way_goes_on_without_the_cancelled(self) -> None:

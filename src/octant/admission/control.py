@@ -23,7 +23,10 @@ from octant.core.limits import Profile, TenantLimits
 from octant.core.record import Record
 from octant.core.route import RouteLoad
 from octant.core.stream import Usage
-from octant.core.units import NanoUsd
+from octant.core.units import NS_PER_S, NanoUsd
+
+# Rare enough to waste little when the predictions are right.
+_PROBE_INTERVAL_NS = 10 * NS_PER_S
 
 
 class Admitted(Record, frozen=True, kw_only=True):
@@ -84,6 +87,7 @@ class AdmissionControl:
         self._cost = CostModel(settings.smoothing, settings.min_observations)
         self._held: dict[RequestId, _Held] = {}
         self._inside: Counter[Profile] = Counter()
+        self._probed_ns: dict[Profile, int] = {}
 
     def has_account(self, tenant: TenantId, month: str) -> bool:
         """Whether `admit` knows what the tenant has spent in the month."""
@@ -138,13 +142,16 @@ class AdmissionControl:
 
         Raises Failed with DEADLINE_EXCEEDED when the deadline has passed, DEADLINE_UNREACHABLE when
         not even the first token can be expected before it. That the last one comes in time is not
-        asked: how long the answer will be is not known.
+        asked: how long the answer will be is not known. Once in a while such a request is let
+        through all the same: only work that is done can prove a prediction wrong.
         """
         remaining_ns = envelope.deadline.remaining_ns(now_ns)
         if remaining_ns <= 0:
             raise Failed(refusals.deadline_passed(envelope.deadline.origin))
         prediction = self._cost.predict(envelope.profile, prompt_tokens, load)
-        if prediction is not None and prediction.ttft_ns > remaining_ns:
+        if prediction is None or prediction.ttft_ns <= remaining_ns:
+            return prediction
+        if not self._probes(envelope.profile, now_ns):
             raise Failed(refusals.deadline_unreachable(prediction, remaining_ns))
         return prediction
 
@@ -184,11 +191,10 @@ class AdmissionControl:
             raise Failed(refusals.account_not_open(account))
 
     def _check_money(self, envelope: RequestEnvelope, estimate: Estimate, key: AccountKey) -> None:
+        # Its budget of tokens is held to when the prompt has been counted (context.assembly).
         budget, cost = envelope.budget, estimate.max_cost_nano_usd
-        if budget.tokens is not None and estimate.tokens > budget.tokens:
-            raise Failed(refusals.run_budget("tokens", estimate.tokens, budget.tokens))
         if budget.cost_nano_usd is not None and cost > budget.cost_nano_usd:
-            raise Failed(refusals.run_budget("nano-USD", cost, budget.cost_nano_usd))
+            raise Failed(refusals.run_budget(cost, budget.cost_nano_usd))
         limit = envelope.allowance.budget_nano_usd
         account = self._accounts.get(key)
         if limit is not None and account is not None and cost > account.free(limit):
@@ -237,9 +243,16 @@ class AdmissionControl:
         self._held[envelope.request_id] = _Held(admitted, account, tuple(scopes), charged)
         return admitted
 
+    def _probes(self, profile: Profile, now_ns: int) -> bool:
+        """Whether refusals of the profile have gone unproved long enough."""
+        since_ns = self._probed_ns.setdefault(profile, now_ns)
+        if now_ns - since_ns < _PROBE_INTERVAL_NS:
+            return False
+        self._probed_ns[profile] = now_ns
+        return True
+
     def _room(self, profile: Profile) -> int:
-        queue = self._settings.queues[profile]
-        return queue.max_in_flight + queue.max_queued
+        return self._settings.queues[profile].max_inside
 
     def _retry_ns(self, profile: Profile, in_flight: int) -> int:
         """When a place should come free, within the bounds that settings give."""

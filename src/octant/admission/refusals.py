@@ -87,17 +87,17 @@ def no_room(retry_ns: int) -> Failure:
     )
 
 
-def run_budget(unit: str, needed: int, allowed: int) -> Failure:
-    """The request could spend more than its own budget allows."""
+def run_budget(needed: int, allowed: int) -> Failure:
+    """The request could cost more nano-USD than its own budget allows."""
     return Failure(
         kind=FailureKind.INSUFFICIENT_QUOTA,
         stage=Stage.ADMISSION,
         message=(
-            f"This request may use up to {needed} {unit}, but its own budget allows {allowed}. "
-            "Lower max_tokens or raise the budget."
+            f"This request may cost up to {_usd(needed)}, but its own budget allows "
+            f"{_usd(allowed)}. Lower max_tokens or raise the budget."
         ),
         param="budget",
-        detail={"unit": unit, "needed": needed, "allowed": allowed},
+        detail={"needed_nano_usd": needed, "allowed_nano_usd": allowed},
     )
 
 

@@ -10,10 +10,10 @@ from octant.core.record import Record
 from octant.core.units import NS_PER_MS, NS_PER_S
 
 DEFAULT_QUEUES = {
-    Profile.INTERACTIVE: QueueLimit(max_in_flight=32, max_queued=64),
-    Profile.LONG_CONTEXT: QueueLimit(max_in_flight=4, max_queued=16),
-    Profile.BATCH: QueueLimit(max_in_flight=32, max_queued=1024),
-    Profile.CRITICAL: QueueLimit(max_in_flight=16, max_queued=16),
+    Profile.INTERACTIVE: QueueLimit(max_inside=96),
+    Profile.LONG_CONTEXT: QueueLimit(max_inside=20),
+    Profile.BATCH: QueueLimit(max_inside=1_056),
+    Profile.CRITICAL: QueueLimit(max_inside=32),
 }
 
 

@@ -59,11 +59,10 @@ def _metrics_need_key(settings: Settings) -> bool:
 def admission(settings: Settings) -> AdmissionSettings:
     """Queues and the cost model; limits of tenants come with their keys."""
     section = settings.admission
-    queues = {profile: getattr(section.queues, profile.value) for profile in Profile}
     return AdmissionSettings(
         queues={
-            profile: QueueLimit(max_in_flight=queue.max_in_flight, max_queued=queue.max_queued)
-            for profile, queue in queues.items()
+            profile: QueueLimit(max_inside=inside)
+            for profile, inside in _max_inside(settings).items()
         },
         max_scopes=section.max_scopes,
         max_accounts=section.max_accounts,
@@ -72,6 +71,11 @@ def admission(settings: Settings) -> AdmissionSettings:
         retry_floor_ns=section.retry_floor_ms * NS_PER_MS,
         retry_ceiling_ns=section.retry_ceiling_ms * NS_PER_MS,
     )
+
+
+def _max_inside(settings: Settings) -> dict[Profile, int]:
+    queues = settings.admission.queues
+    return {profile: getattr(queues, profile.value).max_inside for profile in Profile}
 
 
 def policy(settings: Settings) -> Policy:
@@ -139,7 +143,7 @@ def executor(settings: Settings) -> OpenVinoSettings:
 
 
 def scheduler(settings: Settings) -> SchedulerSettings:
-    """What one step may hold."""
+    """What one step may hold; every answer to every admitted request finds a place to wait."""
     section = settings.scheduler
     return SchedulerSettings(
         max_batch_tokens=section.max_batch_tokens,
@@ -147,15 +151,15 @@ def scheduler(settings: Settings) -> SchedulerSettings:
         max_prefill_chunk=section.max_prefill_chunk,
         max_long_prefills=section.max_long_prefills,
         long_prompt_tokens=section.long_prompt_tokens,
-        max_waiting=section.max_waiting,
+        max_waiting=max(_max_inside(settings).values()) * settings.limits.max_choices,
         ageing_ns=section.ageing_ms * NS_PER_MS,
     )
 
 
 def client(settings: Settings) -> ClientSettings:
-    """How much the server keeps of what an engine sends."""
+    """Room in the engine for all that is admitted, and how much is kept of what it sends."""
     return ClientSettings(
-        max_outstanding=settings.engine.max_outstanding,
+        max_outstanding=sum(_max_inside(settings).values()),
         max_buffered_tokens=settings.engine.max_buffered_tokens,
     )
 

@@ -96,17 +96,21 @@ class LimitsSection(Section):
 class QueueSection(Section):
     """The bound of one profile's queue."""
 
-    max_in_flight: int = setting(32, "Requests inside the engine at once.", ge=1)
-    max_queued: int = setting(64, "Requests that may wait beyond those.", ge=0)
+    max_inside: int = setting(
+        96,
+        "Requests of this profile inside at once, running and waiting; beyond it they are refused "
+        "as overloaded.",
+        ge=1,
+    )
 
 
 class QueuesSection(Section):
     """One bounded queue for each workload profile; a full one is refused as overloaded."""
 
     interactive: QueueSection = QueueSection()
-    long_context: QueueSection = QueueSection(max_in_flight=4, max_queued=16)
-    batch: QueueSection = QueueSection(max_in_flight=32, max_queued=1_024)
-    critical: QueueSection = QueueSection(max_in_flight=16, max_queued=16)
+    long_context: QueueSection = QueueSection(max_inside=20)
+    batch: QueueSection = QueueSection(max_inside=1_056)
+    critical: QueueSection = QueueSection(max_inside=32)
 
 
 class TenantDefaultsSection(Section):

@@ -54,9 +54,6 @@ class EngineSection(Section):
     min_context: int = setting(
         512, "Smallest context worth serving; loading is refused when memory allows less.", ge=1
     )
-    max_outstanding: int = setting(
-        1_024, "Attempts inside the engine at once, queued ones included.", ge=1
-    )
     max_buffered_tokens: int = setting(
         8_192,
         "How far the reader of a stream may fall behind.",
@@ -109,15 +106,14 @@ class SchedulerSection(Section):
     long_prompt_tokens: int = setting(
         1_024, "More uncomputed tokens than this make a prompt long.", ge=1
     )
-    max_waiting: int = setting(512, "Sequences that may wait for their first step.", ge=1)
     ageing_ms: int = setting(
         30_000, "Waiting time after which the next higher profile no longer passes.", ge=1
     )
 
     @model_validator(mode="after")
     def _every_sequence_gets_a_token(self) -> Self:
-        if self.max_sequences > self.max_batch_tokens:
-            raise ValueError("scheduler.max_batch_tokens to be at least scheduler.max_sequences")
+        if self.max_batch_tokens <= self.max_sequences:
+            raise ValueError("scheduler.max_batch_tokens to exceed scheduler.max_sequences")
         return self
 
 

@@ -7,6 +7,7 @@ promise that everyone ends rests on it.
 from octant.compute.schedule import SequenceRequest
 from octant.context.kv.block_pool import BlockPool
 from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.limits import Profile
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_S
 
@@ -42,12 +43,13 @@ def raise_if_it_cannot_run(request: SequenceRequest, pool: BlockPool, max_contex
         )
 
 
-def raise_if_full(waiting: int, max_waiting: int) -> None:
-    """Raises Failed: OVERLOADED."""
+def raise_if_full(profile: Profile, waiting: int, max_waiting: int) -> None:
+    """Raises Failed: OVERLOADED. Only the profile's own line counts."""
     if waiting >= max_waiting:
         raise _refusal(
             FailureKind.OVERLOADED,
-            f"{waiting} sequences already wait for this engine. Try again later.",
+            f"{waiting} sequences of profile {profile} already wait for this engine. Try again"
+            " later.",
             retry_after_ns=_RETRY_AFTER_NS,
         )
 

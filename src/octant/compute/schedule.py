@@ -41,9 +41,10 @@ class SchedulerSettings(Record, frozen=True, kw_only=True):
     `max_long_prefills` others fill; those with more to compute count as filling. 1,024 tokens are
     eight steps of prefill."""
 
-    max_waiting: int = 512
-    """Sequences queued for their first step: the last of 512 waits two minutes when 32 run for 8 s
-    each. A last resort; admission refuses earlier, and with better reasons."""
+    max_waiting: int = 16_896
+    """Sequences of one profile in line, so that no profile shuts out another. A last resort, with
+    room for all that admission lets in, which refuses earlier and with better reasons: 1,056 batch
+    requests of 16 answers. One takes about 5 KB."""
 
     ageing_ns: int = 30 * NS_PER_S
     """How long a sequence waits before a newcomer of the next higher profile no longer passes it.
@@ -116,10 +117,10 @@ class Planned(NamedTuple):
 
 
 class SchedulerCounts(NamedTuple):
-    """The load: sequences, tokens still to compute for waiting ones, blocks of live sequences."""
+    """The load: sequences, blocks of live ones, tokens still to compute for each profile's line."""
 
     running: int
     waiting: int
-    waiting_tokens: int
     blocks_used: int
     blocks_total: int
+    waiting_tokens: dict[Profile, int]

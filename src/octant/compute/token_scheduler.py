@@ -34,6 +34,7 @@ from octant.compute.sequence_state import SequenceState
 from octant.context.kv.block_pool import BlockPool
 from octant.context.kv.block_table import Fit
 from octant.core.ids import SequenceId
+from octant.core.limits import Profile
 from octant.core.step import SampledToken, StepPlan, StepResult
 
 __all__ = [
@@ -61,6 +62,9 @@ class TokenScheduler:
         self._live: dict[SequenceId, SequenceState] = {}
         self._running: list[SequenceState] = []  # by rank, first first
         self._waiting: list[SequenceState] = []  # by rank, first first
+        # Kept as the line changes, because every step reports them.
+        self._waiting_count = dict.fromkeys(Profile, 0)
+        self._waiting_tokens = dict.fromkeys(Profile, 0)
         self._step: StepPlan | None = None
         self._steps_planned = 0
 
@@ -69,17 +73,18 @@ class TokenScheduler:
 
         Raises Failed: INVALID_VALUE for nothing to compute, CONTEXT_LENGTH_EXCEEDED beyond the
         model's context, CAPACITY_EXHAUSTED for what the whole pool could not hold, OVERLOADED when
-        the queue is full. Raises ValueError for a sequence id that is in use.
+        the profile's line is full. Raises ValueError for a sequence id that is in use.
         """
         if request.sequence in self._live:
             raise ValueError(f"sequence {request.sequence} is already here")
         raise_if_it_cannot_run(request, self._pool, self._max_context)
-        raise_if_full(len(self._waiting), self._settings.max_waiting)
+        profile = request.profile
+        raise_if_full(profile, self._waiting_count[profile], self._settings.max_waiting)
         if request.leader not in self._live:
             request = request._replace(leader=None)
         state = SequenceState(request, rank_of(request, self._settings.ageing_ns), self._pool)
         self._live[request.sequence] = state
-        insort(self._waiting, state, key=_BY_RANK)
+        self._line_up(state)
 
     def cancel(self, sequence: SequenceId) -> bool:
         """Frees a sequence; False when it is unknown. Allowed at any time, also during a step.
@@ -128,9 +133,9 @@ class TokenScheduler:
         return SchedulerCounts(
             running=len(self._running),
             waiting=len(self._waiting),
-            waiting_tokens=sum(state.pending for state in self._waiting),
             blocks_used=self._pool.live,
             blocks_total=self._pool.block_count,
+            waiting_tokens=self._waiting_tokens.copy(),
         )
 
     # Planning, in the order in which `plan` calls it.
@@ -246,8 +251,18 @@ class TokenScheduler:
 
     # Changes of one sequence.
 
-    def _start(self, state: SequenceState, fit: Fit, events: list[SchedulerEvent]) -> None:
+    def _line_up(self, state: SequenceState) -> None:
+        insort(self._waiting, state, key=_BY_RANK)
+        self._waiting_count[state.request.profile] += 1
+        self._waiting_tokens[state.request.profile] += state.pending
+
+    def _leave_line(self, state: SequenceState) -> None:
         self._waiting.remove(state)
+        self._waiting_count[state.request.profile] -= 1
+        self._waiting_tokens[state.request.profile] -= state.pending
+
+    def _start(self, state: SequenceState, fit: Fit, events: list[SchedulerEvent]) -> None:
+        self._leave_line(state)
         state.start(fit)
         state.is_long = state.pending > self._settings.long_prompt_tokens
         insort(self._running, state, key=_BY_RANK)
@@ -258,7 +273,7 @@ class TokenScheduler:
     def _preempt(self, state: SequenceState, events: list[SchedulerEvent]) -> None:
         self._running.remove(state)
         events.append(Preempted(state.request.sequence, freed_blocks=state.stop()))
-        insort(self._waiting, state, key=_BY_RANK)
+        self._line_up(state)
 
     def _extend(self, sampled: SampledToken) -> None:
         state = self._running_still(sampled.sequence)
@@ -285,7 +300,10 @@ class TokenScheduler:
 
     def _free(self, state: SequenceState) -> None:
         del self._live[state.request.sequence]
-        (self._running if state.runs else self._waiting).remove(state)
+        if state.runs:
+            self._running.remove(state)
+        else:
+            self._leave_line(state)
         state.stop()
 
     def check_integrity(self) -> None:
@@ -304,3 +322,7 @@ class TokenScheduler:
             state.table.check_integrity(state.computed)
         assert all(state.runs for state in self._running), "a sequence runs without blocks"
         assert not any(state.runs for state in self._waiting), "a sequence waits with blocks"
+        for profile in Profile:
+            pending = [s.pending for s in self._waiting if s.request.profile is profile]
+            kept = (self._waiting_count[profile], self._waiting_tokens[profile])
+            assert kept == (len(pending), sum(pending)), f"{profile}: {kept} kept, {pending} wait"

@@ -39,17 +39,19 @@ def assemble(
     """The prompt of a request; `max_context` counts tokens of prompt and answer together.
 
     Takes about a millisecond for every 2,000 characters. Raises Failed(INVALID_VALUE),
-    Failed(UNSUPPORTED_PARAMETER) or Failed(CONTEXT_LENGTH_EXCEEDED).
+    Failed(UNSUPPORTED_PARAMETER), Failed(CONTEXT_LENGTH_EXCEEDED), or Failed(INSUFFICIENT_QUOTA)
+    when the request's own budget leaves no token for an answer.
     """
     tokens = _tokens(envelope, tokenizer, template)
     param = _param(envelope.input)
     if not tokens:
         _refuse("The prompt is empty. Send at least one token of text.", param)
     _check_token_ids(envelope.sampling, tokenizer.vocab_size)
+    max_tokens = _max_tokens(envelope, len(tokens), max_context)
     return PromptPackage(
         tokens=tuple(tokens),
         digest=digest(tokens),
-        max_tokens=_max_tokens(envelope, len(tokens), max_context),
+        max_tokens=_within_budget(envelope, len(tokens), max_tokens),
         echo_text=_echo_text(envelope.input, tokenizer),
     )
 
@@ -152,6 +154,28 @@ def _max_tokens(envelope: RequestEnvelope, prompt: int, max_context: int) -> int
             f"{request}.",
             param=_param(envelope.input),
             detail={"max_context": max_context, "prompt_tokens": prompt, "max_tokens": asked},
+        )
+    )
+
+
+def _within_budget(envelope: RequestEnvelope, prompt: int, max_tokens: int) -> int:
+    """What of `max_tokens` the request's own budget leaves to each of its answers."""
+    budget, choices = envelope.budget.tokens, envelope.sampling.n
+    if budget is None:
+        return max_tokens
+    allowed = (budget - prompt) // choices
+    if allowed >= 1:
+        return min(max_tokens, allowed)
+    answers = "an answer" if choices == 1 else f"each of {choices} answers"
+    raise Failed(
+        Failure(
+            kind=FailureKind.INSUFFICIENT_QUOTA,
+            stage=Stage.CONTEXT,
+            message=f"The budget of this request is {budget} tokens and its prompt has {prompt}, "
+            f"which leaves less than one token for {answers}. Raise octant.budget_tokens or "
+            f"shorten the {_param(envelope.input)}.",
+            param="octant.budget_tokens",
+            detail={"budget_tokens": budget, "prompt_tokens": prompt, "choices": choices},
         )
     )
 

@@ -27,10 +27,9 @@ class Objective(Record, frozen=True, kw_only=True):
 
 
 class QueueLimit(Record, frozen=True, kw_only=True):
-    """How many requests of one profile may be inside the engine at once, queued ones included."""
+    """Requests of one profile inside at once, running and waiting; more are refused."""
 
-    max_in_flight: int
-    max_queued: int
+    max_inside: int
 
 
 class TenantLimits(Record, frozen=True, kw_only=True):

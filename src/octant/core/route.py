@@ -3,6 +3,7 @@
 from enum import StrEnum
 
 from octant.core.ids import ReleaseId, RouteId
+from octant.core.limits import Profile
 from octant.core.record import Record
 from octant.core.units import NanoUsd
 
@@ -39,14 +40,24 @@ class Route(Record, frozen=True, kw_only=True):
 
 
 class RouteLoad(Record, frozen=True, kw_only=True):
-    """A route's condition at one instant, as its engine last reported it."""
+    """A route's condition at one instant, as its engine last reported it.
+
+    `waiting_tokens_by_profile` is what is still to compute for the waiting requests of each profile
+    that has any. `retry_after_ns` is when a route that is not ready is worth asking again.
+    """
 
     state: DeploymentState
     reason: str = ""
     running: int = 0
     waiting: int = 0
-    waiting_tokens: int = 0
+    waiting_tokens_by_profile: dict[Profile, int] = {}
     kv_usage: float = 0.0
+    retry_after_ns: int | None = None
+
+    @property
+    def waiting_tokens(self) -> int:
+        """All profiles together."""
+        return sum(self.waiting_tokens_by_profile.values())
 
 
 class Candidate(Record, frozen=True, kw_only=True):

@@ -24,11 +24,16 @@ def estimate_of(
     else:
         likely_prompt = envelope.input_bytes // _LIKELY_BYTES_PER_TOKEN + 1
         most_prompt = model.max_context
-    likely_output = sampling.max_tokens or assumed_output_tokens
-    most_output = min(sampling.max_tokens or model.max_context, model.max_context)
+    likely_output = sampling.n * (sampling.max_tokens or assumed_output_tokens)
+    most_output = sampling.n * min(sampling.max_tokens or model.max_context, model.max_context)
+    budget = envelope.budget.tokens
+    if budget is not None:
+        # Assembly holds the request to it, so no limit need be asked for more.
+        likely_output = min(likely_output, max(budget - likely_prompt, 0))
+        most_output = min(most_output, budget)
     cost = max(
         most_prompt * deployed.route.price.input_nano_usd
-        + sampling.n * most_output * deployed.route.price.output_nano_usd
+        + most_output * deployed.route.price.output_nano_usd
         for deployed in model.routes
     )
-    return Estimate(likely_prompt, sampling.n * likely_output, NanoUsd(cost))
+    return Estimate(likely_prompt, likely_output, NanoUsd(cost))

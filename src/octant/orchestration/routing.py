@@ -14,7 +14,7 @@ from octant.core.route import Candidate, DeploymentState, Route, RouteDecision, 
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_S
 
-# An engine restarts within seconds; asking again sooner than this cannot succeed.
+# For routes that do not say when they are worth asking again.
 UNAVAILABLE_RETRY_NS = 2 * NS_PER_S
 
 
@@ -47,7 +47,7 @@ def decide(needs: RouteNeeds, views: Sequence[RouteView]) -> RouteDecision:
     )
     eligible = [view for view in views if refusals[view.route.id] is None]
     if not eligible:
-        raise Failed(_no_route(needs.envelope, candidates))
+        raise Failed(_no_route(needs.envelope, candidates, views))
     best = max(eligible, key=lambda view: _score(view.load))
     return RouteDecision(chosen=best.route, candidates=candidates)
 
@@ -94,12 +94,15 @@ def _score(load: RouteLoad) -> float:
     return 1.0 / (1.0 + load.running + load.waiting)
 
 
-def _no_route(envelope: RequestEnvelope, candidates: Sequence[Candidate]) -> Failure:
+def _no_route(
+    envelope: RequestEnvelope, candidates: Sequence[Candidate], views: Sequence[RouteView]
+) -> Failure:
     reasons = "; ".join(f"{item.route}: {item.rejected_because}" for item in candidates)
+    waits_ns = [v.load.retry_after_ns for v in views if v.load.retry_after_ns is not None]
     return Failure(
         kind=FailureKind.ENGINE_UNAVAILABLE,
         stage=Stage.ROUTE,
         message=f"No route of model `{envelope.model.name}` can take this request now ({reasons}).",
-        retry_after_ns=UNAVAILABLE_RETRY_NS,
+        retry_after_ns=min(waits_ns, default=UNAVAILABLE_RETRY_NS),
         detail={item.route: item.rejected_because for item in candidates},
     )

@@ -5,6 +5,7 @@ client when the engine is not there, is lost, or leaves. The supervisor alone mo
 attempt that was left early is cancelled in the engine at once.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -24,16 +25,16 @@ from octant.serving.messages.from_engine import Progress, WorkOutput
 from octant.serving.messages.to_engine import AttemptId, Cancel, Stop
 from octant.serving.request_stream import RequestStream
 
-_NO_PROGRESS = Progress(step=0, running=0, waiting=0, waiting_tokens=0, kv_usage=0.0)
+_NO_PROGRESS = Progress(step=0, running=0, waiting=0, waiting_tokens={}, kv_usage=0.0)
 
 
 class ClientSettings(NamedTuple):
-    """Bounds. `max_outstanding` attempts are in the engine at most, queued ones included.
-
-    `max_buffered_tokens` is how far one reader may fall behind: a minute of a fast stream.
+    """Bounds. `max_outstanding` attempts are in the engine at most, queued ones included: as many
+    as admission lets in. `max_buffered_tokens` is how far one reader may fall behind: a minute of a
+    fast stream.
     """
 
-    max_outstanding: int = 1024
+    max_outstanding: int = 1_204
     max_buffered_tokens: int = 8192
 
 
@@ -63,14 +64,17 @@ class EngineClient:
         unstarted = [
             stream for stream in self._streams.values() if not stream.started and not stream.ended
         ]
+        waiting_tokens = Counter(self._progress.waiting_tokens)
+        for stream in unstarted:
+            waiting_tokens[stream.profile] += stream.prompt_tokens
         return RouteLoad(
             state=self._state,
             reason=self._reason,
             running=self._progress.running,
             waiting=self._progress.waiting + len(unstarted),
-            waiting_tokens=self._progress.waiting_tokens
-            + sum(stream.prompt_tokens for stream in unstarted),
+            waiting_tokens_by_profile=dict(waiting_tokens),
             kv_usage=self._progress.kv_usage,
+            retry_after_ns=None if self._state is DeploymentState.READY else self._retry_after_ns,
         )
 
     @asynccontextmanager

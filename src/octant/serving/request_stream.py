@@ -31,6 +31,7 @@ class RequestStream:
 
     def __init__(self, work: ModelWork, route: RouteId, max_buffered_tokens: int) -> None:
         self.id = AttemptId(work.request_id, work.attempt)
+        self.profile = work.profile
         self.prompt_tokens = len(work.prompt_tokens)
         self.started = False
         self._route = route

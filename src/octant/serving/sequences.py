@@ -165,9 +165,10 @@ class LiveWork:
         return not any(choice.open for choice in self.choices)
 
     def usage(self) -> Usage:
-        """Tokens so far, all choices together."""
+        """Tokens so far, all choices together; the prompt once one of them was scheduled."""
+        was_scheduled = any(choice.scheduled for choice in self.choices)
         return Usage(
-            prompt_tokens=len(self.generate.prompt_tokens),
+            prompt_tokens=len(self.generate.prompt_tokens) if was_scheduled else 0,
             cached_tokens=self.cached_tokens,
             completion_tokens=sum(choice.generated for choice in self.choices),
         )

@@ -1,6 +1,6 @@
 """Engine to server: what an engine process reports.
 
-    Reached*, then Ready and Progress*; Leaving last, where the process still can
+Reached*, then Ready and Progress*; Leaving last, where the process still can
 """
 
 import msgspec
@@ -8,6 +8,7 @@ import msgspec
 from octant.core.events import AnyEvent
 from octant.core.failure import Failure
 from octant.core.ids import RequestId
+from octant.core.limits import Profile
 from octant.core.route import DeploymentState
 from octant.core.stream import ChoiceFinished, TextDelta, Usage
 from octant.ports.executor import ExecutorFacts
@@ -57,7 +58,7 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     step: int
     running: int
     waiting: int
-    waiting_tokens: int
+    waiting_tokens: dict[Profile, int]
     kv_usage: float
     outputs: tuple[WorkOutput, ...] = ()
     events: tuple[AnyEvent, ...] = ()
