@@ -1,5 +1,6 @@
 """The gateway over real HTTP: routes, errors, headers, deadlines, health, draining."""
 
+import threading
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -175,6 +176,25 @@ async def test_a_failure_after_output_is_still_an_error_when_not_streaming(
 async def test_a_path_that_never_ends_properly_is_a_truncated_stream(gateway: Gateway) -> None:
     gateway.path.script = says(STARTED)
     error_of(await gateway.chat(), 502, "stream_truncated")
+
+
+async def test_only_refusals_are_counted_here_the_path_counts_its_own_failures(
+    gateway: Gateway,
+) -> None:
+    gateway.path.script = says(broken(FailureKind.ENGINE_LOST))
+    for stream in (False, True):
+        error_of(await gateway.chat(stream=stream), 503, "engine_lost")
+    assert gateway.failures == 0
+    error_of(await gateway.chat(temperature=9), 400, "invalid_value")
+    error_of(await gateway.get("/v1/nothing"), 404, "not_found")
+    assert gateway.failures == 2
+
+
+async def test_long_bodies_are_read_beside_the_event_loop(gateway: Gateway) -> None:
+    await gateway.chat()
+    assert gateway.models.asked_on is threading.main_thread()
+    await gateway.chat(messages=[{"role": "user", "content": "x" * 10_000}])
+    assert gateway.models.asked_on is not threading.main_thread()
 
 
 async def test_a_defect_is_answered_and_nothing_of_it_is_shown(gateway: Gateway) -> None:

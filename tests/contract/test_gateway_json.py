@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from octant.core.failure import Failed, FailureKind
 from octant.gateway.fields import table, taken
-from octant.gateway.json_input import decode_body
+from octant.gateway.json_input import check_nesting, decode_body
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):
@@ -93,6 +93,25 @@ def test_what_a_caller_sent_is_quoted_briefly(body: bytes) -> None:
     failure = raised.value.failure
     assert len(failure.message) < 400
     assert len(failure.param or "") < 400
+
+
+@pytest.mark.parametrize("edge", range(-3, 4))
+@pytest.mark.parametrize(
+    ("before", "after", "depth"),
+    [
+        (b"[", b"[[[]]]", 4),
+        (b'["', b'[[["[[]', 3),
+        (b'["\\\\\\"', b'[[["{}[', 2),
+        (b'["', b'","' + b" " * 65_536 + b'[[[","[[', 1),
+    ],
+)
+def test_nesting_is_counted_across_the_blocks_of_a_long_body(
+    edge: int, before: bytes, after: bytes, depth: int
+) -> None:
+    body = before + b" " * (65_536 + edge - len(before)) + after
+    check_nesting(body, depth)
+    with pytest.raises(Failed):
+        check_nesting(body, depth - 1)
 
 
 def test_the_last_of_duplicate_keys_counts() -> None:

@@ -41,6 +41,11 @@ def data_of(text: str) -> list[str]:
     return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
 
 
+def kind_recorded(gateway: Gateway) -> FailureKind:
+    """What the path settles the last request as, unless it reached its own end."""
+    return gateway.path.hangups[-1].failure.kind
+
+
 class Connection:
     """A bare connection that sends one chat request."""
 
@@ -96,22 +101,27 @@ async def test_a_failure_in_the_middle_is_an_error_event_without_done(gateway: G
     assert "error" not in events[-2]
 
 
-async def test_a_defect_in_the_middle_cuts_the_connection(gateway: Gateway) -> None:
+async def test_a_defect_in_the_middle_is_an_error_event_and_recorded_as_one(
+    gateway: Gateway,
+) -> None:
     async def defect(_: RequestEnvelope) -> AsyncIterator[StreamItem]:
         yield STARTED
         yield TextDelta(0, "a", (1,))
-        raise ValueError
+        raise ValueError("secret detail")
 
     gateway.path.script = defect
-    async with Connection(gateway, stream=True) as connection:
-        received = await connection.reader.read()
-    assert b'"content":"a"' in received
-    assert b"[DONE]" not in received
-    assert not received.endswith(b"0\r\n\r\n")
+    events = data_of((await gateway.chat(stream=True)).text)
+    assert json.loads(events[-2])["choices"][0]["delta"] == {"content": "a"}
+    assert json.loads(events[-1])["error"]["code"] == "internal_error"
+    assert "secret" not in events[-1]
+    assert kind_recorded(gateway) is FailureKind.INTERNAL_ERROR
 
 
-async def test_a_quiet_stream_is_kept_alive_once_the_engine_has_it(gateway: Gateway) -> None:
-    gateway.path.script = waits_after(STARTED)
+@pytest.mark.parametrize("items", [(), (STARTED,), HELLO[:2]])
+async def test_a_quiet_stream_is_kept_alive_at_every_stage(
+    gateway: Gateway, items: tuple[StreamItem, ...]
+) -> None:
+    gateway.path.script = waits_after(*items)
     async with Connection(gateway, stream=True) as connection:
         head = await connection.reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
@@ -134,21 +144,24 @@ async def test_keep_alives_come_before_the_clients_own_timeout_strikes() -> None
         await gateway.path.left()
 
 
-async def test_a_request_in_the_queue_sends_nothing_so_that_it_can_still_be_refused(
-    gateway: Gateway,
+@pytest.mark.parametrize("items", [(), (STARTED,)])
+@pytest.mark.parametrize(("interval_ms", "status"), [(60_000, 503), (40, 200)])
+async def test_the_status_is_open_until_the_first_delta_or_the_first_keep_alive(
+    items: tuple[StreamItem, ...], interval_ms: int, status: int
 ) -> None:
-    queued = asyncio.Event()
-
-    async def script(_: RequestEnvelope) -> AsyncIterator[StreamItem]:
-        await queued.wait()
+    async def fails_late(_: RequestEnvelope) -> AsyncIterator[StreamItem]:
+        for item in items:
+            yield item
+        await asyncio.sleep(0.2)
         yield broken(FailureKind.OVERLOADED)
 
-    gateway.path.script = script
-    asking = asyncio.create_task(gateway.chat(stream=True))
-    # Three intervals of keep-alives, had there been any.
-    await asyncio.sleep(0.12)
-    queued.set()
-    assert (await asking).status_code == 503
+    settings = msgspec.structs.replace(SETTINGS, keep_alive_interval_ms=interval_ms)
+    async with running_gateway(settings) as gateway:
+        gateway.path.script = fails_late
+        response = await gateway.chat(stream=True)
+    assert response.status_code == status
+    last = response.text.rpartition("data: ")[2]
+    assert json.loads(last)["error"]["code"] == "overloaded"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -161,6 +174,7 @@ async def test_a_disconnect_ends_the_work_at_every_stage(
         await gateway.path.entered()
     await gateway.path.left()
     assert gateway.path.unfinished == 1
+    assert kind_recorded(gateway) is FailureKind.CANCELLED
     assert gateway.path.inside == 0
     async with asyncio.timeout(10):
         await gateway.drain.wait_empty()
@@ -199,6 +213,8 @@ async def test_a_slow_reader_holds_the_generator_back_and_is_cut_off() -> None:
             # What the kernel's buffers and the transport's 64 KiB hold, and no more.
             assert produced * len(piece) < 64 * 1024 * 1024
     assert gateway.path.unfinished == 1
+    assert kind_recorded(gateway) is FailureKind.CANCELLED
+    assert "did not read" in gateway.path.hangups[-1].failure.message
 
 
 async def test_an_idle_engine_ends_the_stream_with_an_error() -> None:
@@ -209,6 +225,25 @@ async def test_an_idle_engine_ends_the_stream_with_an_error() -> None:
     events = data_of(response.text)
     assert json.loads(events[-1])["error"]["code"] == "engine_stalled"
     assert gateway.path.unfinished == 1
+    assert kind_recorded(gateway) is FailureKind.ENGINE_STALLED
+
+
+@pytest.mark.parametrize("waiting", [(STARTED,), (STARTED, TextDelta(0, "The prompt.", ()))])
+async def test_a_request_in_the_queue_or_in_prefill_is_not_idle(
+    waiting: tuple[StreamItem, ...],
+) -> None:
+    async def slow_to_start(_: RequestEnvelope) -> AsyncIterator[StreamItem]:
+        for item in waiting:
+            yield item
+        await asyncio.sleep(0.3)
+        for item in HELLO[1:]:
+            yield item
+
+    settings = msgspec.structs.replace(SETTINGS, idle_timeout_ms=60)
+    async with running_gateway(settings) as gateway:
+        gateway.path.script = slow_to_start
+        response = await gateway.chat(stream=True)
+    assert data_of(response.text)[-1] == "[DONE]"
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -220,6 +255,7 @@ async def test_a_request_that_outlives_its_deadline_is_ended(stream: bool) -> No
     assert response.status_code == 504
     assert response.json()["error"]["code"] == "deadline_exceeded"
     assert gateway.path.unfinished == 1
+    assert kind_recorded(gateway) is FailureKind.DEADLINE_EXCEEDED
 
 
 async def test_sixty_four_streams_at_once_stay_apart(gateway: Gateway) -> None:

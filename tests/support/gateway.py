@@ -7,6 +7,7 @@ HTTP parser and server are the ones that ship.
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
@@ -45,6 +46,7 @@ from octant.gateway.services import GatewayServices, HealthCheck
 from octant.gateway.settings import GatewaySettings
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
+from octant.orchestration.hangup import Hangup
 from octant.ports.store import ApiKey, Tenant
 
 PEPPER = b"pepper of the tests"
@@ -84,15 +86,19 @@ class ScriptedPath:
     def __init__(self) -> None:
         self.script: Script = says(*HELLO)
         self.envelopes: list[RequestEnvelope] = []
+        self.hangups: list[Hangup] = []
         self.limits: RateLimitStatus | None = None
         self.inside = 0
         self.unfinished = 0
         self._entered = asyncio.Event()
         self._left = asyncio.Event()
 
-    async def run(self, envelope: RequestEnvelope) -> AsyncGenerator[StreamItem, None]:
+    async def run(
+        self, envelope: RequestEnvelope, hangup: Hangup
+    ) -> AsyncGenerator[StreamItem, None]:
         """The script's items; an early end is counted as `unfinished`."""
         self.envelopes.append(envelope)
+        self.hangups.append(hangup)
         self.inside += 1
         self._entered.set()
         finished = False
@@ -161,11 +167,14 @@ class Models:
 
     def __init__(self) -> None:
         self.listings = [Listing("tiny"), Listing("org/other")]
+        self.asked_on = threading.main_thread()
 
     def models(self) -> Sequence[Listing]:
         return self.listings
 
     def default_sampling(self, model: str) -> Sampling:
+        """Asked while a body is read, so it tells which thread reads."""
+        self.asked_on = threading.current_thread()
         return Sampling()
 
 
@@ -205,6 +214,7 @@ class Gateway(NamedTuple):
     models: Models
     health: Dependencies
     drain: Drain
+    counted: Metrics
     http: httpx2.AsyncClient
 
     def openai(self, **more: Any) -> AsyncOpenAI:
@@ -222,6 +232,13 @@ class Gateway(NamedTuple):
         body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]} | fields
         return await self.post("/v1/chat/completions", body)
 
+    @property
+    def failures(self) -> int:
+        """How many failures the gateway has counted by itself."""
+        lines = self.counted.render().body.decode().splitlines()
+        found = [line for line in lines if line.startswith("octant_failures_total{")]
+        return sum(round(float(line.rpartition(" ")[2])) for line in found)
+
     async def get(self, path: str, **headers: str) -> httpx2.Response:
         """GET with the key, unless `headers` say otherwise."""
         return await self.http.get(path, headers={"authorization": f"Bearer {self.key}"} | headers)
@@ -234,13 +251,14 @@ class Parts(NamedTuple):
     keys: KeyTable
     models: Models
     health: Dependencies
+    counted: Metrics
     services: GatewayServices
 
 
 def make_parts(settings: GatewaySettings) -> Parts:
     """A gateway without a server."""
     clock, path, keys = SystemClock(), ScriptedPath(), KeyTable()
-    models, health = Models(), Dependencies()
+    models, health, counted = Models(), Dependencies(), Metrics(version="test")
     services = GatewayServices(
         path=path,
         routes=models,
@@ -248,18 +266,18 @@ def make_parts(settings: GatewaySettings) -> Parts:
         health=health,
         metrics=MetricsText(),
         drain=Drain(),
-        events=EventRecorder(Metrics(version="test"), 16, 16),
+        events=EventRecorder(counted, 16, 16),
         clock=clock,
         entropy=SystemEntropy(),
         settings=settings,
     )
-    return Parts(path, keys, models, health, services)
+    return Parts(path, keys, models, health, counted, services)
 
 
 @asynccontextmanager
 async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, None]:
     """A gateway on a free port until the scope is left; nobody may be left inside then."""
-    path, keys, models, health, services = make_parts(settings)
+    path, keys, models, health, counted, services = make_parts(settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         url = f"http://127.0.0.1:{port}"
@@ -277,6 +295,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, 
                 models=models,
                 health=health,
                 drain=services.drain,
+                counted=counted,
                 http=http,
             )
     services.drain.check_integrity()
@@ -296,7 +315,7 @@ async def _serving(
 ) -> AsyncGenerator[None, None]:
     config = uvicorn.Config(
         create_application(services),
-        http=bounded_http(services.settings),
+        http=bounded_http(services.settings, services.entropy),
         log_config=None,
         timeout_graceful_shutdown=5,
     )

@@ -96,7 +96,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 runtime.application,
-                http=bounded_http(layers.gateway(settings)),
+                http=bounded_http(layers.gateway(settings), wiring.entropy()),
                 loop="none",
                 ws="none",
                 lifespan="off",

@@ -1,7 +1,8 @@
 """Application: from an ASGI connection to an endpoint, and the last border of every failure.
 
 Law: routing looks at `scope["path"]` and nothing else, exactly; a URL rebuilt from headers is never
-trusted. Whatever goes wrong, the caller gets one well-formed answer or a closed connection.
+trusted. Whatever goes wrong, the caller gets one well-formed answer or a closed connection. What
+fails here never became a request of the path, which counts its own failures.
 """
 
 import logging
@@ -17,7 +18,7 @@ from octant.gateway.body import ClientGone
 from octant.gateway.dialects.chat_completions import ChatCompletions
 from octant.gateway.dialects.completions import Completions
 from octant.gateway.exchange import SlowReader
-from octant.gateway.failures import Header
+from octant.gateway.failures import DEFECT, Header
 from octant.gateway.headers import Head, read_head
 from octant.gateway.inference import Call, Inference
 from octant.gateway.listings import MODELS_PREFIX, Listings
@@ -87,7 +88,7 @@ class Application:
         except Exception:
             # The last border: a defect of ours must still be answered, and named in the log.
             _log.exception("request %s met a defect in the gateway", head.request_id)
-            await self._refuse(reply, _DEFECT)
+            await self._refuse(reply, DEFECT)
 
     async def _refuse(self, reply: Reply, failure: Failure, more: Sequence[Header] = ()) -> None:
         services = self._services
@@ -129,10 +130,3 @@ def _wrong_method(head: Head, allowed: str) -> Failure:
         stage=Stage.BOUNDARY,
         message=f"Not allowed to {head.method} on {head.path[:200]}. Use {allowed}.",
     )
-
-
-_DEFECT = Failure(
-    kind=FailureKind.INTERNAL_ERROR,
-    stage=Stage.RESPONSE,
-    message="Octant met an internal error; the server's log names it under this request id.",
-)

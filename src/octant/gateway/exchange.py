@@ -1,31 +1,36 @@
 """Exchange: one request's items to one caller, whole or streamed, until either side ends it.
 
-    path.run(envelope) -> answer -> reply        beside it: has the caller left, is it reading?
+    path.run(envelope, hangup) -> answer -> reply     beside it: is the caller there, is it reading?
 
 Law: whatever ends an exchange (answer, failure, disconnect, slow reader, overdue) the path's
-generator is closed before the exchange returns. Status 200 is sent with the first bytes, so a
-failure before them is an ordinary error; after them a failure is one error event without `[DONE]`.
-A slow reader holds back the generator: nothing is buffered here beyond one item.
+generator is closed before the exchange returns, and told why when the gateway ends it. Status 200
+is sent with the first bytes, so a failure before them is an ordinary error; after them a failure is
+one error event without `[DONE]`. A slow reader holds back the generator: nothing is buffered here
+beyond one item.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Coroutine
-from contextlib import aclosing
-from typing import Any, Never
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, Never, NoReturn
 
 from starlette.types import Receive
 
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
-from octant.core.stream import Broken, Completed, Started, StreamItem, Usage
+from octant.core.stream import Broken, Completed, Started, StreamItem, TextDelta, Usage
 from octant.core.units import NS_PER_MS, s_from_ns
 from octant.gateway.body import ClientGone
 from octant.gateway.dialects.dialect import StreamAnswer, WholeAnswer, encode_json
-from octant.gateway.failures import error_object
+from octant.gateway.failures import DEFECT, error_object
 from octant.gateway.reply import Reply
 from octant.gateway.services import GatewayServices
 from octant.gateway.sse import KEEP_ALIVE, event
+from octant.orchestration.hangup import Hangup
+
+_log = logging.getLogger(__name__)
 
 _TICKS_PER_LIMIT = 4
 
@@ -40,7 +45,9 @@ class Exchange:
     def __init__(self, services: GatewayServices, envelope: RequestEnvelope) -> None:
         self._clock = services.clock
         self._settings = services.settings
-        self._items: AsyncGenerator[StreamItem, None] = services.path.run(envelope)
+        self._request_id = envelope.request_id
+        self._hangup = Hangup()
+        self._path = services.path.run(envelope, self._hangup)
         grace_ns = services.settings.overdue_grace_ms * NS_PER_MS
         self._overdue_ns = envelope.deadline.at_ns + grace_ns
 
@@ -49,7 +56,7 @@ class Exchange:
         return await _first_of(self._collect(answer), _left(receive), self._overdue())
 
     async def _collect(self, answer: WholeAnswer) -> bytes:
-        async with aclosing(self._items) as items:
+        async with self._items() as items:
             async for item in items:
                 if isinstance(item, Broken):
                     raise Failed(item.failure)
@@ -61,7 +68,25 @@ class Exchange:
     async def _overdue(self) -> Never:
         """The path ends requests at their deadline; this ends one that outlived it."""
         await self._clock.sleep(max(0, self._overdue_ns - self._clock.monotonic_ns()))
-        raise Failed(_OVERDUE)
+        self._hang_up(_OVERDUE)
+
+    @asynccontextmanager
+    async def _items(self) -> AsyncGenerator[AsyncGenerator[StreamItem, None], None]:
+        """The path's items until the scope is left; a defect met inside becomes Failed(DEFECT)."""
+        async with aclosing(self._path) as items:
+            try:
+                yield items
+            except Failed:
+                raise
+            except Exception:
+                # A defect of ours must be answered, recorded as one, and named in the log.
+                _log.exception("request %s met a defect in the gateway", self._request_id)
+                self._hang_up(DEFECT)
+
+    def _hang_up(self, failure: Failure) -> NoReturn:
+        """Ends the request; what the caller is told is also what is recorded. Raises Failed."""
+        self._hangup.failure = failure
+        raise Failed(failure)
 
 
 class StreamExchange(Exchange):
@@ -80,9 +105,9 @@ class StreamExchange(Exchange):
         self._slow_ns = self._settings.slow_reader_timeout_ms * NS_PER_MS
         self._idle_ns = self._settings.idle_timeout_ms * NS_PER_MS
         self._turn = asyncio.Lock()
-        self._taken_on = False
         self._usage = Usage()
-        self._item_ns = self._write_ns = self._clock.monotonic_ns()
+        self._write_ns = self._clock.monotonic_ns()
+        self._spoke_ns: int | None = None
 
     async def run(self, receive: Receive, answer: StreamAnswer) -> None:
         """Sends the stream. Raises Failed before the first byte, ClientGone and SlowReader."""
@@ -95,16 +120,16 @@ class StreamExchange(Exchange):
         await self._bounded(self._reply.end_stream())
 
     async def _pump(self, answer: StreamAnswer) -> None:
-        async with aclosing(self._items) as items:
+        async with self._items() as items:
             async for item in items:
-                self._item_ns = self._clock.monotonic_ns()
+                if self._spoke_ns is not None or _is_generated(item):
+                    self._spoke_ns = self._clock.monotonic_ns()
                 if isinstance(item, Broken):
                     self._usage = item.usage
                     raise Failed(item.failure)
                 if isinstance(item, Completed):
                     await self._write(answer.end(item.usage))
                     return
-                self._taken_on = self._taken_on or isinstance(item, Started)
                 data = answer.events(item)
                 if data:
                     await self._write(data)
@@ -124,17 +149,17 @@ class StreamExchange(Exchange):
             await self._clock.sleep(max(tick_ns, NS_PER_MS))
             now_ns = self._clock.monotonic_ns()
             if now_ns >= self._overdue_ns:
-                raise Failed(_OVERDUE)
+                self._hang_up(_OVERDUE)
             if self._turn.locked():
                 if now_ns - self._write_ns >= self._slow_ns:
-                    raise SlowReader
-            elif self._taken_on:
+                    self._cut_off()
+            else:
                 await self._tend_quiet(now_ns)
 
     async def _tend_quiet(self, now_ns: int) -> None:
-        # Until the engine has taken the request on, its status is still open: no byte is sent.
-        if now_ns - self._item_ns >= self._idle_ns:
-            raise Failed(_idle(self._settings.idle_timeout_ms))
+        # Before the model speaks it may queue or read a long prompt: only the deadline counts.
+        if self._spoke_ns is not None and now_ns - self._spoke_ns >= self._idle_ns:
+            self._hang_up(_idle(self._settings.idle_timeout_ms))
         if now_ns - self._write_ns >= self._keep_alive_ns:
             await self._bounded(self._write(KEEP_ALIVE))
 
@@ -144,7 +169,12 @@ class StreamExchange(Exchange):
             async with asyncio.timeout(s_from_ns(self._slow_ns)):
                 await write
         except TimeoutError:
-            raise SlowReader from None
+            self._cut_off()
+
+    def _cut_off(self) -> NoReturn:
+        """Ends the request of a caller to whom nothing can be said any more. Raises SlowReader."""
+        self._hangup.failure = _slow_reader(self._settings.slow_reader_timeout_ms)
+        raise SlowReader
 
 
 async def _first_of(work: Coroutine[Any, Any, Any], *guards: Coroutine[Any, Any, Never]) -> Any:
@@ -171,6 +201,11 @@ async def _left(receive: Receive) -> Never:
             raise ClientGone
 
 
+def _is_generated(item: StreamItem) -> bool:
+    """Whether the model has spoken; an echo of the prompt covers no tokens and comes before."""
+    return bool(item.tokens) if isinstance(item, TextDelta) else not isinstance(item, Started)
+
+
 def _error_event(failure: Failure, usage: Usage) -> bytes:
     """The last event of a stream that failed; what came before it is a partial answer."""
     partial = {"partial": True, "completion_tokens": usage.completion_tokens}
@@ -182,6 +217,15 @@ def _idle(limit_ms: int) -> Failure:
         kind=FailureKind.ENGINE_STALLED,
         stage=Stage.RESPONSE,
         message=f"Nothing was generated for {limit_ms} ms. The answer is partial; try again.",
+    )
+
+
+def _slow_reader(limit_ms: int) -> Failure:
+    return Failure(
+        kind=FailureKind.CANCELLED,
+        stage=Stage.RESPONSE,
+        message=f"The caller did not read its stream for {limit_ms} ms, so it was cut off. "
+        "Read faster, or ask for the answer without streaming.",
     )
 
 

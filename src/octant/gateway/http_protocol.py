@@ -1,39 +1,63 @@
-"""HTTP protocol: uvicorn's, with the bounds it lacks on heads of requests and on refused bodies.
+"""HTTP protocol: uvicorn's, with the bounds it lacks on connections, heads and refused bodies.
 
-Law: a connection that has not sent a complete head in time is closed, a head never grows past its
-bound, and bytes that arrive after a refusal are counted. What is not HTTP at all is answered in the
-same JSON shape as every other error. Give the class to uvicorn as `http=`.
+Law: connections are counted, one that has not sent a complete head in time is closed, a head never
+grows past its bound, and bytes that arrive after a refusal are counted. What is refused here gets
+the JSON shape and an id like every other error, but never in the middle of another answer. Give the
+class to uvicorn as `http=`.
 """
 
 import asyncio
+import logging
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from octant.core import ids
 from octant.core.failure import Failure, FailureKind
 from octant.core.stage import Stage
+from octant.core.units import NS_PER_S
 from octant.gateway.failures import error_body, error_headers
 from octant.gateway.settings import GatewaySettings
+from octant.ports.entropy import Entropy
+
+_log = logging.getLogger(__name__)
+
+_FULL_RETRY_NS = NS_PER_S
 
 
 class HeadTooLarge(Exception):
-    """Stops the parser; the refusal has been sent."""
+    """Stops the parser; the refusal is sent, or the connection closes after its answer."""
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection. Subclasses made by `bounded_http` carry the settings."""
+    """One connection. Subclasses made by `bounded_http` carry the settings and the entropy."""
 
-    bounds = GatewaySettings()
+    bounds: GatewaySettings
+    entropy: Entropy
 
     _head_bytes = 0
     _discarded_bytes = 0
     _reading_body = False
+    _silent = True
     _head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Refuses the connection when too many are open; its first head is timed from here."""
+        super().connection_made(transport)
+        if len(self.connections) > self.bounds.max_connections:
+            self._refuse(
+                FailureKind.OVERLOADED,
+                f"All {self.bounds.max_connections} connections of this server are in use. "
+                "Reuse connections, or try again shortly.",
+                _FULL_RETRY_NS,
+            )
+        else:
+            self._arm()
 
     def data_received(self, data: bytes) -> None:
         """Arms the timer with the first byte of a head, whatever that byte is."""
-        if self._head_timer is None and not self._reading_body:
-            seconds = self.bounds.header_read_timeout_ms / 1000
-            self._head_timer = self.loop.call_later(seconds, self._head_is_late)
+        self._silent = False
+        if not (self._reading_body or self._answering):
+            self._arm()
         super().data_received(data)
 
     def on_message_begin(self) -> None:
@@ -93,19 +117,44 @@ class BoundedHttp(HttpToolsProtocol):
             )
             raise HeadTooLarge
 
+    @property
+    def _answering(self) -> bool:
+        """Whether an answer is under way or owed, so that a refusal would be taken for it."""
+        cycle = self.cycle
+        if not cycle or cycle.response_complete:
+            return False
+        return bool(cycle.response_started or not cycle.more_body or self.pipeline)
+
+    def _arm(self) -> None:
+        if self._head_timer is None:
+            seconds = self.bounds.header_read_timeout_ms / 1000
+            self._head_timer = self.loop.call_later(seconds, self._head_is_late)
+
     def _head_is_late(self) -> None:
         self._head_timer = None
-        if not self.transport.is_closing():
+        if self._silent:
+            # Nothing was asked, so nothing is answered.
+            self.transport.close()
+        elif not self.transport.is_closing():
             self._refuse(
                 FailureKind.REQUEST_TIMEOUT,
                 "The request line and headers did not arrive within "
                 f"{self.bounds.header_read_timeout_ms} ms. Send them faster.",
             )
 
-    def _refuse(self, kind: FailureKind, message: str) -> None:
-        failure = Failure(kind=kind, stage=Stage.BOUNDARY, message=message)
+    def _refuse(self, kind: FailureKind, message: str, retry_after_ns: int | None = None) -> None:
+        if self._answering:
+            # Closes after the answer; the parser has stopped and takes nothing more.
+            self.cycle.keep_alive = False
+            return
+        failure = Failure(
+            kind=kind, stage=Stage.BOUNDARY, message=message, retry_after_ns=retry_after_ns
+        )
+        request_id = ids.request_id(self.entropy.bytes(ids.ID_ENTROPY_BYTES))
+        _log.info("request %s refused: %s", request_id, kind.value)
         body = error_body(failure)
         headers = [
+            (b"x-request-id", request_id.encode()),
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
@@ -121,6 +170,6 @@ class BoundedHttp(HttpToolsProtocol):
             self._head_timer = None
 
 
-def bounded_http(settings: GatewaySettings) -> type[BoundedHttp]:
-    """The protocol class with the bounds of `settings`."""
-    return type("BoundedHttp", (BoundedHttp,), {"bounds": settings})
+def bounded_http(settings: GatewaySettings, entropy: Entropy) -> type[BoundedHttp]:
+    """The protocol class with the bounds of `settings`, drawing ids from `entropy`."""
+    return type("BoundedHttp", (BoundedHttp,), {"bounds": settings, "entropy": entropy})

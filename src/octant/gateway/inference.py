@@ -6,6 +6,7 @@ Law: each step is cheaper than the next one and refuses before it. Whoever is re
 no retrieval and no model work.
 """
 
+import asyncio
 from typing import NamedTuple
 
 from starlette.types import Receive
@@ -47,7 +48,7 @@ class Inference:
         self._dialect = dialect
 
     async def __call__(self, call: Call) -> None:
-        """Answers `call`. Raises Failed before the first byte, ClientGone and SlowReader."""
+        """Answers `call`. Raises Failed for a refusal, ClientGone and SlowReader."""
         if self._services.drain.draining:
             raise Failed(_draining(self._services.settings.draining_retry_after_ms))
         with self._services.drain.request():
@@ -60,9 +61,16 @@ class Inference:
             head.headers.get(b"authorization"), _SCOPES
         )
         body = await self._body(call)
-        question = self._dialect.read(body, settings, self._services.routes.default_sampling)
+        question = await self._read(body)
         understood = Understood(self._dialect.api, len(body), question)
         return build_envelope(head, identity, understood, settings), question
+
+    async def _read(self, body: bytes) -> Question:
+        """Long bodies are read on a thread, so that none of them holds up the event loop."""
+        settings, defaults = self._services.settings, self._services.routes.default_sampling
+        if len(body) > settings.long_context_bytes:
+            return await asyncio.to_thread(self._dialect.read, body, settings, defaults)
+        return self._dialect.read(body, settings, defaults)
 
     async def _body(self, call: Call) -> bytes:
         sent = call.head.headers
@@ -86,10 +94,14 @@ class Inference:
             created_unix_s=envelope.received_unix_ns // NS_PER_S,
             question=question,
         )
-        if question.stream:
-            await self._stream(call, envelope, answering)
-        else:
-            await self._whole(call, envelope, answering)
+        try:
+            if question.stream:
+                await self._stream(call, envelope, answering)
+            else:
+                await self._whole(call, envelope, answering)
+        except Failed as error:
+            # The path has settled and counted it: an answer like any other, not a refusal.
+            await call.reply.failure(error.failure)
 
     async def _whole(self, call: Call, envelope: RequestEnvelope, answering: Answering) -> None:
         exchange = Exchange(self._services, envelope)

@@ -11,6 +11,7 @@ from octant.core.stream import StreamItem
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
 from octant.gateway.settings import GatewaySettings
+from octant.orchestration.hangup import Hangup
 from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
 from octant.ports.sink import EventSink
@@ -19,7 +20,7 @@ from octant.ports.sink import EventSink
 class Path(Protocol):
     """What runs requests; `orchestration.request_path.RequestPath` in production."""
 
-    def run(self, envelope: RequestEnvelope) -> AsyncGenerator[StreamItem, None]:
+    def run(self, envelope: RequestEnvelope, hangup: Hangup) -> AsyncGenerator[StreamItem, None]:
         """Items, then exactly one terminal; closing early cancels and settles. Never Failed."""
         ...
 

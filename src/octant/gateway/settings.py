@@ -26,6 +26,7 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     client gets to read the refusal.
     """
 
+    max_connections: int = 2_048
     max_body_bytes: int = 4 * 1024 * 1024
     max_header_bytes: int = 32 * 1024
     max_nesting: int = 64

@@ -29,6 +29,7 @@ from octant.orchestration.account import RunAccount
 from octant.orchestration.answer import shape
 from octant.orchestration.estimate import estimate_of
 from octant.orchestration.execution import Execution
+from octant.orchestration.hangup import Hangup
 from octant.orchestration.routes import RouteTable, ServedModel
 from octant.orchestration.settlement import Settler, month_of
 from octant.ports.clock import Clock
@@ -74,10 +75,13 @@ class RequestPath:
         self._settings = settings
         self._execution = Execution(policy.version, events, clock, entropy)
 
-    async def run(self, envelope: RequestEnvelope) -> AsyncGenerator[StreamItem, None]:
+    async def run(
+        self, envelope: RequestEnvelope, hangup: Hangup
+    ) -> AsyncGenerator[StreamItem, None]:
         """Items of the answer, then one terminal item; closing early cancels and still settles.
 
-        Never raises Failed: a request refused before any work yields one `Broken`.
+        Never raises Failed: a request refused before any work yields one `Broken`. Closed early, it
+        is settled with `hangup.failure`.
         """
         account = RunAccount(envelope)
         terminal: Terminal | None = None
@@ -95,8 +99,8 @@ class RequestPath:
             _log.exception("request %s met a defect", envelope.request_id)
             terminal = Broken(_DEFECT, account.usage)
         finally:
-            # Without a terminal item the caller has left; what the request owes is settled anyway.
-            ended = terminal or Broken(_GONE, account.usage)
+            # Without a terminal item it was ended from outside; what it owes is settled anyway.
+            ended = terminal or Broken(hangup.failure, account.usage)
             settled = await self._settler.settle(account, ended)
         yield settled
 
@@ -195,11 +199,6 @@ class RequestPath:
         return "call_" + self._entropy.bytes(ID_ENTROPY_BYTES).hex()
 
 
-_GONE = Failure(
-    kind=FailureKind.CANCELLED,
-    stage=Stage.RESPONSE,
-    message="The caller closed the connection before the answer was complete.",
-)
 _DEFECT = Failure(
     kind=FailureKind.INTERNAL_ERROR,
     stage=Stage.RESPONSE,

@@ -33,6 +33,13 @@ class SentText(_Sent, frozen=True, tag_field="type", tag="text"):
     text: str
 
 
+class OnlyText(_Sent, frozen=True):
+    """A part of text where no other kind may stand; only unions demand their tag."""
+
+    type: Literal["text"]
+    text: str
+
+
 class SentRefusal(_Sent, frozen=True, tag_field="type", tag="refusal"):
     """What an assistant answered in place of text."""
 
@@ -53,7 +60,7 @@ class SentImage(_Sent, frozen=True, tag_field="type", tag="image_url"):
 
 
 UserParts = Annotated[list[SentText | SentImage], Meta(min_length=1, max_length=MAX_PARTS)]
-TextParts = Annotated[list[SentText], Meta(min_length=1, max_length=MAX_PARTS)]
+TextParts = Annotated[list[OnlyText], Meta(min_length=1, max_length=MAX_PARTS)]
 AssistantParts = Annotated[list[SentText | SentRefusal], Meta(min_length=1, max_length=MAX_PARTS)]
 
 
@@ -205,16 +212,16 @@ def _assistant(sent: AssistantMessage, index: int) -> Message:
 
 
 def _parts(
-    content: str | list[SentText] | list[SentText | SentImage] | list[SentText | SentRefusal],
+    content: str | list[OnlyText] | list[SentText | SentImage] | list[SentText | SentRefusal],
 ) -> tuple[Part, ...]:
     if isinstance(content, str):
         return (TextPart(text=content),) if content else ()
     return tuple(_part(part) for part in content)
 
 
-def _part(part: SentText | SentImage | SentRefusal) -> Part:
+def _part(part: OnlyText | SentText | SentImage | SentRefusal) -> Part:
     match part:
-        case SentText():
+        case OnlyText() | SentText():
             return TextPart(text=part.text)
         case SentRefusal():
             return TextPart(text=part.refusal)

@@ -1,9 +1,10 @@
 """Completion answers: items of one request as `text_completion` objects, whole or streamed.
 
 Law: one id and one creation time throughout, one finish reason per choice; text offsets count
-characters from the start of a choice's text.
+characters from the start of a choice's text, and all tokens of one character have its offset.
 """
 
+import codecs
 from typing import Any
 
 from octant.core.ids import RouteId
@@ -25,10 +26,14 @@ class LogprobLists:
 
     def __init__(self, top: int) -> None:
         self._top = top
-        self._offset = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._offset: int | None = None
 
-    def add(self, positions: tuple[PositionLogprobs, ...]) -> dict[str, list[Any] | None]:
-        """The lists of further positions."""
+    def add(
+        self, text: str, positions: tuple[PositionLogprobs, ...]
+    ) -> dict[str, list[Any] | None]:
+        """The lists of further positions, which came together with `text`."""
+        offset = _dropped(text, positions) if self._offset is None else self._offset
         lists: dict[str, list[Any]] = {
             "tokens": [],
             "token_logprobs": [],
@@ -37,18 +42,33 @@ class LogprobLists:
         }
         for position in positions:
             chosen = position.chosen
-            lists["tokens"].append(chosen.text)
+            lists["tokens"].append(_name(chosen))
             lists["token_logprobs"].append(chosen.logprob)
-            lists["top_logprobs"].append(_by_text(position))
-            lists["text_offset"].append(self._offset)
-            self._offset += len(chosen.text)
+            lists["top_logprobs"].append(_by_name(position))
+            lists["text_offset"].append(max(offset, 0))
+            offset += len(self._decoder.decode(chosen.utf8))
+        self._offset = offset
         return lists | ({} if self._top else {"top_logprobs": None})
 
 
-def _by_text(position: PositionLogprobs) -> dict[str, float]:
+def _dropped(text: str, positions: tuple[PositionLogprobs, ...]) -> int:
+    """Where the first token begins: -1 when its leading space was dropped, else 0."""
+    spelled = b"".join(position.chosen.utf8 for position in positions).decode(errors="replace")
+    return -1 if spelled.startswith(" ") and not spelled.startswith(text) else 0
+
+
+def _by_name(position: PositionLogprobs) -> dict[str, float]:
     # The chosen token last: where two tokens read alike, its own probability stands.
     ranked: tuple[TokenLogprob, ...] = (*position.top, position.chosen)
-    return {token.text: token.logprob for token in ranked}
+    return {_name(token): token.logprob for token in ranked}
+
+
+def _name(token: TokenLogprob) -> str:
+    """Its text, or as at OpenAI `bytes:\\xNN...` for a part of a character."""
+    try:
+        return token.utf8.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token.utf8)
 
 
 def _opening(answering: Answering, route: RouteId | None) -> dict[str, Any]:
@@ -115,7 +135,7 @@ class CompletionStream:
             return b'%s%s,"logprobs":%s,"finish_reason":null}]%s' % (
                 before,
                 encode_json(item.text),
-                encode_json(self._lists[item.choice].add(item.logprobs)),
+                encode_json(self._lists[item.choice].add(item.text, item.logprobs)),
                 self._tail,
             )
         return before + encode_json(item.text) + self._text_tail if item.text else b""
@@ -148,14 +168,16 @@ class WholeCompletion:
     def body(self, usage: Usage) -> bytes:
         """The `text_completion` object."""
         lists = _lists(self._answering)
-        choices = [
-            {
-                "index": choice,
-                "text": "".join(texts),
-                "logprobs": lists[choice].add(tuple(self._positions[choice])) if lists else None,
-                "finish_reason": self._reasons[choice],
-            }
-            for choice, texts in enumerate(self._texts)
-        ]
+        choices: list[dict[str, Any]] = []
+        for choice, pieces in enumerate(self._texts):
+            text, positions = "".join(pieces), tuple(self._positions[choice])
+            choices.append(
+                {
+                    "index": choice,
+                    "text": text,
+                    "logprobs": lists[choice].add(text, positions) if lists else None,
+                    "finish_reason": self._reasons[choice],
+                }
+            )
         opening = _opening(self._answering, self._route)
         return encode_json(opening | {"choices": choices, "usage": usage_object(usage)})

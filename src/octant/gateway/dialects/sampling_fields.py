@@ -87,9 +87,7 @@ SAMPLING_FIELDS: tuple[Field, ...] = (
     ),
     taken("max_tokens", "1 to 2147483648; without it, up to the context window."),
     taken("min_tokens", "0 to max_tokens; no end before that many tokens."),
-    taken(
-        "temperature", "0 to 2; 0 takes the most likely token. Default: the model's, else 1."
-    ),
+    taken("temperature", "0 to 2; 0 takes the most likely token. Default: the model's, else 1."),
     taken("top_p", "0 to 1. Default: the model's, else 1."),
     taken("top_k", "-1 or 0 (off), or 1 and more. Default: the model's, else off."),
     taken("min_p", "0 to 1; 0 is off. Default: the model's, else 0."),
