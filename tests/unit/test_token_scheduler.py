@@ -214,6 +214,13 @@ class TestSteps:
         assert engine.scheduler.counts() == (1, 1, 2, 64, nothing | {Profile.BATCH: 7})
         assert engine.pool.charged(TenantId("ann")) == 2
 
+    def test_siblings_in_line_count_their_prompt_once(self) -> None:
+        engine = Engine()
+        engine.submit(request(1, 9), *(request(n, 9, leader=1) for n in (2, 3)))
+        assert engine.scheduler.counts().waiting_tokens[Profile.INTERACTIVE] == 9 + 1 + 1
+        engine.step()
+        assert engine.scheduler.counts().waiting_tokens[Profile.INTERACTIVE] == 1 + 1
+
     def test_plan_and_commit_alternate(self) -> None:
         engine = Engine()
         engine.submit(request(1, 4))

@@ -31,6 +31,11 @@ class SequenceState:
         return len(self.tokens) - self.computed
 
     @property
+    def expected_tokens(self) -> int:
+        """Tokens to compute when it starts from the line; siblings find their prompt in the cache."""
+        return self.pending if self.request.leader is None else 1
+
+    @property
     def runs(self) -> bool:
         """Whether it holds blocks."""
         return bool(self.table.blocks)

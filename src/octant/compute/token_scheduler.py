@@ -254,12 +254,12 @@ class TokenScheduler:
     def _line_up(self, state: SequenceState) -> None:
         insort(self._waiting, state, key=_BY_RANK)
         self._waiting_count[state.request.profile] += 1
-        self._waiting_tokens[state.request.profile] += state.pending
+        self._waiting_tokens[state.request.profile] += state.expected_tokens
 
     def _leave_line(self, state: SequenceState) -> None:
         self._waiting.remove(state)
         self._waiting_count[state.request.profile] -= 1
-        self._waiting_tokens[state.request.profile] -= state.pending
+        self._waiting_tokens[state.request.profile] -= state.expected_tokens
 
     def _start(self, state: SequenceState, fit: Fit, events: list[SchedulerEvent]) -> None:
         self._leave_line(state)
@@ -311,8 +311,8 @@ class TokenScheduler:
         listed = [*self._running, *self._waiting]
         self._pool.check_integrity([state.table.blocks for state in listed])
         assert len(listed) == len(self._live), "a live sequence neither runs nor waits, or twice"
-        for line in (self._running, self._waiting):
-            ranks = [state.rank for state in line]
+        for states in (self._running, self._waiting):
+            ranks = [state.rank for state in states]
             assert ranks == sorted(ranks), f"a line is out of rank order: {ranks}"
         for state in listed:
             name = state.request.sequence
@@ -323,6 +323,6 @@ class TokenScheduler:
         assert all(state.runs for state in self._running), "a sequence runs without blocks"
         assert not any(state.runs for state in self._waiting), "a sequence waits with blocks"
         for profile in Profile:
-            pending = [s.pending for s in self._waiting if s.request.profile is profile]
+            line = [s.expected_tokens for s in self._waiting if s.request.profile is profile]
             kept = (self._waiting_count[profile], self._waiting_tokens[profile])
-            assert kept == (len(pending), sum(pending)), f"{profile}: {kept} kept, {pending} wait"
+            assert kept == (len(line), sum(line)), f"{profile}: {kept} kept, {line} wait"
