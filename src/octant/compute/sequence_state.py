@@ -32,7 +32,7 @@ class SequenceState:
 
     @property
     def expected_tokens(self) -> int:
-        """Tokens to compute when it starts from the line; siblings find their prompt in the cache."""
+        """Tokens to compute when it starts; siblings find their prompt in the cache."""
         return self.pending if self.request.leader is None else 1
 
     @property
