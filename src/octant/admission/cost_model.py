@@ -65,9 +65,9 @@ class _PrefillCost:
         self.count += 1
         size = tokens / _TOKENS_LIKE_A_STEP
         missed_ns = spent_ns - self.prompt_ns(tokens)
-        step_ns = max(self._smoothing, 1 / self.count) * missed_ns / (1 + size * size)
-        self._fixed_ns = max(0.0, self._fixed_ns + step_ns)
-        self._step_like_ns = max(0.0, self._step_like_ns + step_ns * size)
+        correction_ns = max(self._smoothing, 1 / self.count) * missed_ns / (1 + size * size)
+        self._fixed_ns = max(0.0, self._fixed_ns + correction_ns)
+        self._step_like_ns = max(0.0, self._step_like_ns + correction_ns * size)
 
     def prompt_ns(self, tokens: int) -> float:
         """For one prompt on its own."""
