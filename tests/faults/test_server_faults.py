@@ -15,7 +15,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.support.server import RunningServer, running_server, stop
+from tests.support.server import RunningServer, octant, running_server, stop
 
 LONG: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hello! What can you do?"}],
@@ -225,3 +225,48 @@ def test_kill_9_loses_no_acknowledged_request_and_leaves_no_engine(tmp_path: Pat
         stored = {row["request_id"] for row in json.loads(listed.stdout)}
         assert set(acknowledged) <= stored
         assert stop(server.process) == 0
+
+
+def test_a_stream_that_outlasts_the_grace_ends_in_one_typed_event(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    environment = {"OCTANT_SERVER__DRAIN_GRACE_MS": "300"}
+    with running_server(data_dir, environment=environment) as server:
+        key, body = server.key, {"model": server.model} | LONG
+        with (
+            server.http() as client,
+            client.stream("POST", "/v1/chat/completions", json=body) as response,
+        ):
+            events = events_of(response)
+            next(events)
+            server.process.send_signal(signal.SIGTERM)
+            *_, last = events
+        assert json.loads(last)["error"]["code"] == "draining"
+        assert server.process.wait(30) == 0
+    with running_server(data_dir, key=key) as server:
+        assert settled(server, "partial") == 1, "stored as what the caller was told"
+
+
+def test_a_second_server_on_one_data_directory_is_refused(own_server: RunningServer) -> None:
+    refused = own_server.octant("serve", "--port", "0")
+    assert refused.returncode != 0
+    assert "Another server runs on" in refused.stderr
+    assert idle(own_server)
+
+
+def test_a_start_that_fails_says_why_and_leaves_no_traceback(tmp_path: Path) -> None:
+    command = ["serve", "--port", "0", "--data-dir", str(tmp_path / "data"), "--json"]
+    failed = octant(*command, environment={"OCTANT_ENGINE__KV_BYTES": "1000"})
+    assert failed.returncode == 3
+    assert "Traceback" not in failed.stderr
+    assert json.loads(failed.stderr.splitlines()[-1])["error"]["kind"] == "insufficient_memory"
+
+
+def test_what_a_killed_server_left_behind_is_swept(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    with running_server(data_dir) as server:
+        key = server.key
+        server.process.kill()
+        server.process.wait()
+    assert list((data_dir / "run").iterdir())
+    with running_server(data_dir, key=key) as server:
+        assert len(list((data_dir / "run").iterdir())) == 1

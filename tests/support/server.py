@@ -48,10 +48,12 @@ class RunningServer(NamedTuple):
 
     def metric(self, name: str) -> float:
         """The sum over all series of one metric."""
-        lines = httpx2.get(f"{self.address}/metrics").text.splitlines()
-        found = [line for line in lines if line.startswith((f"{name} ", f"{name}{{"))]
-        assert found, f"no metric {name}"
-        return sum(float(line.rpartition(" ")[2]) for line in found)
+        page = httpx2.get(f"{self.address}/metrics").text
+        assert f"# TYPE {name} " in page, f"no metric {name}"
+        series = (f"{name} ", f"{name}{{")
+        return sum(
+            float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(series)
+        )
 
     def engine_pid(self) -> int:
         """The process id of the engine: the server's only child that runs the engine module."""
@@ -62,10 +64,17 @@ class RunningServer(NamedTuple):
         raise AssertionError(f"server {self.process.pid} has no engine among {children!r}")
 
 
-def octant(*arguments: str) -> subprocess.CompletedProcess[str]:
+def octant(
+    *arguments: str, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs the command; standard streams are captured as text."""
     return subprocess.run(
-        [OCTANT, *arguments], capture_output=True, text=True, timeout=120, check=False
+        [OCTANT, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, **(environment or {})},
     )
 
 
