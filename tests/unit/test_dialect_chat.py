@@ -240,6 +240,25 @@ def test_fields_that_change_nothing_are_accepted() -> None:
             "tools[0].type",
         ),
         ({"tools": [{"function": {"name": "a"}}]}, FailureKind.MISSING_PARAMETER, "tools[0].type"),
+        *(
+            (
+                {"messages": [{"role": role, "content": [{"text": "a"}]} | more]},
+                FailureKind.MISSING_PARAMETER,
+                "messages[0].content[0].type",
+            )
+            for role, more in (
+                ("system", {}),
+                ("developer", {}),
+                ("user", {}),
+                ("assistant", {}),
+                ("tool", {"tool_call_id": "c1"}),
+            )
+        ),
+        (
+            {"messages": [{"role": "system", "content": [{"type": "image_url", "text": "a"}]}]},
+            FailureKind.INVALID_VALUE,
+            "messages[0].content[0].type",
+        ),
         (
             {"tools": [{"type": "function", "function": {"name": "a b"}}]},
             FailureKind.INVALID_VALUE,

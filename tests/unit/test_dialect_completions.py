@@ -139,6 +139,65 @@ def test_logprobs_zero_has_no_alternatives() -> None:
     assert logprobs["tokens"] == ["ab"]
 
 
+def spelled(*tokens: bytes) -> tuple[PositionLogprobs, ...]:
+    """Positions whose tokens are these bytes; the alternatives are two parts of a character."""
+    texts = [token.decode(errors="replace") for token in tokens]
+    parts = (TokenLogprob(8, "\ufffd", b"\xc3", -1.0), TokenLogprob(9, "\ufffd", b"\xe2", -2.0))
+    return tuple(
+        PositionLogprobs(TokenLogprob(1, text, token, -0.25), parts)
+        for text, token in zip(texts, tokens, strict=True)
+    )
+
+
+EURO = (b"a", b"\xe2", b"\x82\xac", b"b")
+
+
+def test_offsets_count_characters_and_parts_of_them_are_named_by_their_bytes() -> None:
+    delta = TextDelta(0, "a€b", (1, 2, 3, 4), spelled(*EURO))
+    logprobs = whole(STARTED, delta, FINISHED, logprobs=2)["choices"][0]["logprobs"]
+    assert logprobs["tokens"] == ["a", "bytes:\\xe2", "bytes:\\x82\\xac", "b"]
+    assert logprobs["text_offset"] == [0, 1, 1, 2]
+    assert logprobs["top_logprobs"][0] == {
+        "bytes:\\xc3": -1.0,
+        "bytes:\\xe2": -2.0,
+        "a": -0.25,
+    }
+
+
+def test_streamed_offsets_count_characters() -> None:
+    first, *rest = spelled(*EURO)
+    chunks = stream(
+        STARTED,
+        TextDelta(0, "a", (1,), (first,)),
+        TextDelta(0, "", (2,)),
+        TextDelta(0, "€b", (3, 4), tuple(rest)),
+        logprobs=1,
+    )
+    offsets = [chunk["choices"][0]["logprobs"]["text_offset"] for chunk in chunks]
+    assert offsets == [[0], [1, 1, 2]]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "text", "offsets"),
+    [
+        # The space that SentencePiece writes before the first word, dropped or kept.
+        ((b" Once", b" more"), "Once more", [0, 4]),
+        ((b" Once", b" more"), " Once more", [0, 5]),
+        ((b" ", b"Once", b"!"), "Once!", [0, 0, 4]),
+        ((b"  x", b"y"), " xy", [0, 2]),
+        # A stop string swallowed the end, or the last character never came whole.
+        ((b" Once", b" more"), " Once m", [0, 5]),
+        ((b" Once", b"\xe2"), " Once\ufffd", [0, 5]),
+    ],
+)
+def test_offsets_follow_the_text_that_was_sent(
+    tokens: tuple[bytes, ...], text: str, offsets: list[int]
+) -> None:
+    delta = TextDelta(0, text, tuple(range(len(tokens))), spelled(*tokens))
+    choice = whole(STARTED, delta, FINISHED, logprobs=1)["choices"][0]
+    assert choice["logprobs"]["text_offset"] == offsets
+
+
 def test_streamed_offsets_run_on_for_each_choice() -> None:
     chunks = stream(
         STARTED,

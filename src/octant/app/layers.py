@@ -24,6 +24,7 @@ def gateway(settings: Settings) -> GatewaySettings:
     """Bounds of the edge; each profile's deadline stands with its objectives."""
     limits = settings.limits
     return GatewaySettings(
+        max_connections=limits.max_connections,
         max_body_bytes=limits.max_body_bytes,
         max_header_bytes=limits.max_header_bytes,
         max_nesting=limits.max_nesting,

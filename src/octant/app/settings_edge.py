@@ -61,6 +61,9 @@ class ServerSection(Section):
 class LimitsSection(Section):
     """What the gateway accepts from a caller before anything else looks at it."""
 
+    max_connections: int = setting(
+        2_048, "Connections open at once; one more is refused as overloaded.", ge=1
+    )
     max_body_bytes: int = setting(4 * _MIB, "Largest request body.", ge=1)
     max_header_bytes: int = setting(32 * 1024, "Largest request head.", ge=1)
     max_nesting: int = setting(64, "Deepest nesting of JSON.", ge=1)
@@ -78,12 +81,18 @@ class LimitsSection(Section):
     discard_ms: int = setting(
         1_000, "How long the rest of a refused body is read, so that the refusal arrives.", ge=0
     )
-    keep_alive_interval_ms: int = setting(15_000, "Silence before a comment keeps a stream.", ge=1)
+    keep_alive_interval_ms: int = setting(
+        15_000,
+        "Silence before a comment keeps a stream, and the longest that its status stays open.",
+        ge=1,
+    )
     slow_reader_timeout_ms: int = setting(
         30_000, "How long a stream may be blocked by its reader.", ge=1
     )
     idle_timeout_ms: int = setting(
-        120_000, "Longest silence of a model before its stream is broken off.", ge=1
+        120_000,
+        "Longest silence of a model that has begun to answer, before its stream is broken off.",
+        ge=1,
     )
     overdue_grace_ms: int = setting(
         5_000, "How long after its deadline a request is ended by force.", ge=0

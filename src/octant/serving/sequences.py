@@ -7,6 +7,7 @@ the engine loop does the rest.
     LiveWork 1 - n LiveChoice 1 - 1 sequence of the scheduler
 """
 
+import codecs
 import hashlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -48,25 +49,33 @@ class LogprobLine:
     """Log-probabilities waiting for their text, so that both reach the caller together.
 
     Text lags behind its tokens (a split character, the possible start of a stop string), and what
-    a stop string swallows never goes out; its tokens must not either.
+    a stop string swallows never goes out; its tokens must not either. Counted in characters.
     """
 
     def __init__(self) -> None:
         self._waiting: list[tuple[int, PositionLogprobs]] = []
-        self._text_bytes = 0
-        self._token_bytes = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._spelled = 0
+        self._sent = 0
+        self._opening = ""
 
     def add(self, position: PositionLogprobs) -> None:
-        """Queues a token behind the bytes of those before it."""
-        self._waiting.append((self._token_bytes, position))
-        self._token_bytes += len(position.chosen.utf8)
+        """Queues a token behind the text of those before it."""
+        self._waiting.append((self._spelled, position))
+        text = self._decoder.decode(position.chosen.utf8)
+        self._spelled += len(text)
+        if not self._sent:
+            self._opening += text
 
     def release(self, text: str, *, everything: bool) -> tuple[PositionLogprobs, ...]:
-        """Positions whose first byte has now been sent, or all that wait."""
-        self._text_bytes += len(text.encode())
+        """Positions whose first character has now been sent, or all that wait."""
+        if text and not self._sent and not self._opening.startswith(text):
+            # The tokenizer drops the space before its first word; that counts as sent.
+            self._sent = 1
+        self._sent += len(text)
         count = len(self._waiting)
         if not everything:
-            count = sum(start < self._text_bytes for start, _ in self._waiting)
+            count = sum(start < self._sent for start, _ in self._waiting)
         released = tuple(position for _, position in self._waiting[:count])
         del self._waiting[:count]
         return released
