@@ -1,13 +1,17 @@
 """Hostile bytes over real connections: each gets its refusal, and the server serves on."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
+from octant.core.envelope import RequestEnvelope
+from octant.core.stream import StreamItem
 from octant.gateway.settings import GatewaySettings
-from tests.support.gateway import Gateway, running_gateway
+from tests.support.gateway import HELLO, Gateway, Script, running_gateway
 
 LIMIT = 20_000
 SETTINGS = GatewaySettings(
@@ -53,6 +57,7 @@ def head(gateway: Gateway, *lines: str) -> bytes:
 
 def status_and_code(response: bytes) -> tuple[int, str]:
     start, _, body = response.partition(b"\r\n\r\n")
+    assert b"\r\nx-request-id: req_" in start
     return int(start.split(b" ")[1]), json.loads(body)["error"]["code"]
 
 
@@ -169,6 +174,11 @@ async def test_a_huge_head_is_refused(gateway: Gateway) -> None:
     assert status_and_code(response) == (413, "request_too_large")
 
 
+async def test_a_header_without_an_end_is_refused_at_the_bound(gateway: Gateway) -> None:
+    fresh = b"GET / HTTP/1.1\r\nx-filler: " + b"x" * 5_000
+    assert status_and_code(await exchange(gateway, fresh)) == (413, "request_too_large")
+
+
 async def test_many_small_headers_are_refused(gateway: Gateway) -> None:
     response = await exchange(gateway, head(gateway, *(f"x-{i}: y" for i in range(1_000))))
     assert status_and_code(response) == (413, "request_too_large")
@@ -177,6 +187,91 @@ async def test_many_small_headers_are_refused(gateway: Gateway) -> None:
 @pytest.mark.parametrize("piece", [b"POST /v1/chat", b"\r\n", b"GET / HTTP/1.1\r\nhost: x\r\n"])
 async def test_a_head_that_never_ends_times_out(gateway: Gateway, piece: bytes) -> None:
     assert status_and_code(await exchange(gateway, piece)) == (408, "request_timeout")
+
+
+async def test_a_connection_that_sends_nothing_is_closed_without_a_word(gateway: Gateway) -> None:
+    assert await exchange(gateway) == b""
+
+
+async def test_one_connection_too_many_is_refused_until_another_closes() -> None:
+    settings = msgspec.structs.replace(SETTINGS, max_connections=1, header_read_timeout_ms=1_000)
+    async with running_gateway(settings) as gateway:
+        _, first = await asyncio.open_connection("127.0.0.1", gateway.port)
+        response = await exchange(gateway)
+        assert status_and_code(response) == (503, "overloaded")
+        assert b"\r\nretry-after: 1\r\n" in response
+        assert b"\r\nconnection: close\r\n" in response
+        first.close()
+        async with asyncio.timeout(10):
+            # One that is taken on and sends nothing is closed without an answer.
+            while await exchange(gateway):
+                continue
+
+
+def answers_in(seconds: float) -> Script:
+    """A script that says hello after a while."""
+
+    async def script(_: RequestEnvelope) -> AsyncIterator[StreamItem]:
+        yield HELLO[0]
+        yield HELLO[1]
+        await asyncio.sleep(seconds)
+        for item in HELLO[2:]:
+            yield item
+
+    return script
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "stray",
+    [
+        b"\r\n",
+        b"GET / HTTP/1.1\r\nhost: x\r\n",
+        b"GET / HTTP/1.1\r\nx-filler: " + b"x" * 5_000,
+        b"\x16\x03\x01\x00\xa5",
+    ],
+    ids=["line break", "partial head", "huge head", "no HTTP"],
+)
+async def test_nothing_sent_during_an_answer_gets_into_it(
+    gateway: Gateway, stray: bytes, stream: bool
+) -> None:
+    """The answer outlasts the time for a head, ends properly, and the connection closes then."""
+    gateway.path.script = answers_in(0.3)
+    message = {"role": "user", "content": "Hi"}
+    body = json.dumps({"model": "tiny", "messages": [message], "stream": stream}).encode()
+    request = head(gateway, f"content-length: {len(body)}") + body
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(request)
+    await gateway.path.entered()
+    writer.write(stray)
+    async with asyncio.timeout(10):
+        response = await reader.readuntil(b"0\r\n\r\n" if stream else b"}}}")
+    writer.close()
+    assert response.startswith(b"HTTP/1.1 200")
+    assert response.count(b"HTTP/1.1") == 1
+    assert b"[DONE]" in response or not stream
+
+
+async def test_what_cannot_be_read_during_an_answer_closes_the_connection_after_it(
+    gateway: Gateway,
+) -> None:
+    gateway.path.script = answers_in(0.1)
+    body = b'{"model":"tiny","messages":[%s]}' % MESSAGE
+    reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+    writer.write(head(gateway, f"content-length: {len(body)}") + body)
+    await gateway.path.entered()
+    writer.write(b"GET / HTTP/1.1\r\nx: " + b"x" * 5_000)
+    async with asyncio.timeout(10):
+        await reader.readuntil(b"}}}")
+        writer.write(b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_body_that_is_no_http_is_refused_at_once(gateway: Gateway) -> None:
+    response = await exchange(gateway, head(gateway, "transfer-encoding: chunked") + b"zz\r\n")
+    assert status_and_code(response) == (400, "invalid_value")
 
 
 async def test_a_connection_can_be_used_again_after_its_head_was_timed(gateway: Gateway) -> None:

@@ -219,7 +219,11 @@ class Gateway(NamedTuple):
 
     def openai(self, **more: Any) -> AsyncOpenAI:
         """The official client, without retries unless asked for."""
-        options: dict[str, Any] = {"api_key": self.key, "base_url": f"{self.url}/v1", "max_retries": 0} | more
+        options: dict[str, Any] = {
+            "api_key": self.key,
+            "base_url": f"{self.url}/v1",
+            "max_retries": 0,
+        } | more
         return AsyncOpenAI(**options)
 
     async def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:

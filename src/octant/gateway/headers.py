@@ -51,7 +51,7 @@ SENT: dict[str, str] = {
     "x-should-retry": "Whether the same request can succeed later; OpenAI's clients obey it.",
     "www-authenticate": "Bearer, with status 401.",
     "allow": "The methods of a path, with status 405.",
-    "connection": "close while draining and after a body that was not read to its end.",
+    "connection": "close while draining, and after what was not read to its end.",
 }
 
 _READ_NAMES = frozenset(name.encode() for name in READ)

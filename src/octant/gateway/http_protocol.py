@@ -35,9 +35,11 @@ class BoundedHttp(HttpToolsProtocol):
     entropy: Entropy
 
     _head_bytes = 0
+    _unparsed_bytes = 0
     _discarded_bytes = 0
     _reading_body = False
     _silent = True
+    _deaf = False
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -56,9 +58,15 @@ class BoundedHttp(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Arms the timer with the first byte of a head, whatever that byte is."""
         self._silent = False
+        if self._deaf:
+            return
         if not (self._reading_body or self._answering):
             self._arm()
+        self._unparsed_bytes += len(data)
         super().data_received(data)
+        # The parser tells of a header once it is whole, and keeps it until then.
+        if self._unparsed_bytes > self.bounds.max_header_bytes:
+            self._refuse_head()
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -77,12 +85,14 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The head has arrived in time."""
+        self._unparsed_bytes = 0
         self._disarm()
         self._reading_body = True
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Counts what arrives after the answer; the rest of a refused body is not read forever."""
+        self._unparsed_bytes = 0
         if self.cycle.response_complete:
             self._discarded_bytes += len(body)
             if self._discarded_bytes > self.bounds.max_body_bytes:
@@ -91,6 +101,7 @@ class BoundedHttp(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """The next byte belongs to another head."""
+        self._unparsed_bytes = 0
         self._reading_body = False
         super().on_message_complete()
 
@@ -101,20 +112,16 @@ class BoundedHttp(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Called for bytes that are not HTTP; the connection is closed afterwards."""
-        if not self.transport.is_closing():
-            self._refuse(
-                FailureKind.INVALID_VALUE,
-                "The bytes received are not a valid HTTP/1.1 request. Check the client.",
-            )
+        self._refuse(
+            FailureKind.INVALID_VALUE,
+            "The bytes received are not a valid HTTP/1.1 request. Check the client.",
+        )
 
     def _count(self, size: int) -> None:
+        self._unparsed_bytes -= size
         self._head_bytes += size
         if self._head_bytes > self.bounds.max_header_bytes:
-            self._refuse(
-                FailureKind.REQUEST_TOO_LARGE,
-                f"The request line and headers are larger than {self.bounds.max_header_bytes} "
-                "bytes. Send fewer or shorter headers.",
-            )
+            self._refuse_head()
             raise HeadTooLarge
 
     @property
@@ -135,17 +142,26 @@ class BoundedHttp(HttpToolsProtocol):
         if self._silent:
             # Nothing was asked, so nothing is answered.
             self.transport.close()
-        elif not self.transport.is_closing():
+        else:
             self._refuse(
                 FailureKind.REQUEST_TIMEOUT,
                 "The request line and headers did not arrive within "
                 f"{self.bounds.header_read_timeout_ms} ms. Send them faster.",
             )
 
+    def _refuse_head(self) -> None:
+        self._refuse(
+            FailureKind.REQUEST_TOO_LARGE,
+            f"The request line and headers are larger than {self.bounds.max_header_bytes} bytes. "
+            "Send fewer or shorter headers.",
+        )
+
     def _refuse(self, kind: FailureKind, message: str, retry_after_ns: int | None = None) -> None:
+        if self.transport.is_closing():
+            return
         if self._answering:
-            # Closes after the answer; the parser has stopped and takes nothing more.
-            self.cycle.keep_alive = False
+            # Nothing more is heard, and the connection closes after the answer.
+            self._deaf, self.cycle.keep_alive = True, False
             return
         failure = Failure(
             kind=kind, stage=Stage.BOUNDARY, message=message, retry_after_ns=retry_after_ns
