@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 
 import pytest
@@ -72,3 +73,17 @@ async def test_a_program_that_is_not_there_is_a_classified_failure() -> None:
         await SystemLauncher().launch(["/no/such/program"])
     assert raised.value.failure.kind is FailureKind.ENGINE_UNAVAILABLE
     assert raised.value.failure.detail["program"] == "/no/such/program"
+
+
+def test_the_file_limit_is_raised_as_far_as_allowed_and_never_lowered() -> None:
+    script = (
+        "import resource as r\n"
+        "from octant.adapters.system.file_limit import raise_file_limit as up\n"
+        "r.setrlimit(r.RLIMIT_NOFILE, (64, 128))\n"
+        "print(up(100), r.getrlimit(r.RLIMIT_NOFILE), up(50), up(500), "
+        "r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert told.stdout.split("\n")[0] == "100 (100, 128) 50 128 (128, 128)"

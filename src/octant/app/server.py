@@ -16,6 +16,7 @@ from typing import NamedTuple
 import uvicorn
 import uvloop
 
+from octant.adapters.system.file_limit import raise_file_limit
 from octant.app import first_start, layers, wiring
 from octant.app.model_source import find_model
 from octant.app.settings import LoadedSettings, Settings
@@ -30,6 +31,8 @@ EXIT_OK = 0
 _log = logging.getLogger(__name__)
 
 _BACKLOG = 2048
+# Store, log, sockets to engines, and a margin.
+_OWN_FILES = 256
 # How long answers that were broken off may take to be settled and written.
 _LAST_WORDS_S = 2
 
@@ -55,6 +58,7 @@ def run(
     `report` is told of each preparation stage of a model that was not prepared before.
     """
     _configure_logging(loaded.settings)
+    _make_room_for_connections(loaded.settings)
     return uvloop.run(_serve(loaded, started, report))
 
 
@@ -145,6 +149,19 @@ class DrainingServer(uvicorn.Server):
         except TimeoutError:
             return False
         return True
+
+
+def _make_room_for_connections(settings: Settings) -> None:
+    wanted = settings.limits.max_connections + _OWN_FILES
+    granted = raise_file_limit(wanted)
+    if granted < wanted:
+        _log.warning(
+            "This process may open %d files, %d connections want %d: raise `ulimit -Hn` or lower "
+            "limits.max_connections",
+            granted,
+            settings.limits.max_connections,
+            wanted,
+        )
 
 
 def _bind(settings: Settings) -> socket.socket:

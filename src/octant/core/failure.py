@@ -130,9 +130,7 @@ def _execution(blame: Blame, retry: Retry, status: int) -> FailureRule:
 
 
 def _artifact(failure_class: FailureClass = _C.ARTIFACT) -> FailureRule:
-    return FailureRule(
-        failure_class, _B.OCTANT, _R.NEVER, True, _P.NOTHING, 503, "server_error"
-    )
+    return FailureRule(failure_class, _B.OCTANT, _R.NEVER, True, _P.NOTHING, 503, "server_error")
 
 
 RULES: dict[FailureKind, FailureRule] = {
