@@ -71,22 +71,22 @@ async def _serve(
     began_ns = clock.monotonic_ns()
     with wiring.hold_data_dir(settings):
         config_path = first_start.configuration_file(loaded)
-        async with wiring.open_store(settings) as store:
-            # Before the model is prepared and loaded, so that a taken port is known at once.
-            listener = _bind(settings)
-            source = await asyncio.to_thread(find_model, settings, report)
-            async with wiring.runtime(settings, store, source) as runtime:
-                await runtime.supervisor.wait_ready()
-                info = StartInfo(
-                    address=_address(listener),
-                    model=settings.model.name or source.artifact.name,
-                    config_path=config_path,
-                    data_dir=settings.data_dir,
-                    first_key=await wiring.first_key(settings, store),
-                    seconds=s_from_ns(clock.monotonic_ns() - began_ns),
-                )
-                server = DrainingServer(settings, runtime, lambda: started(info))
-                await server.serve(sockets=[listener])
+        # The port comes first, so that a taken one is known before a model is prepared and loaded.
+        with _bind(settings) as listener:
+            async with wiring.open_store(settings) as store:
+                source = await asyncio.to_thread(find_model, settings, report)
+                async with wiring.runtime(settings, store, source) as runtime:
+                    await runtime.supervisor.wait_ready()
+                    info = StartInfo(
+                        address=_address(listener),
+                        model=settings.model.name or source.artifact.name,
+                        config_path=config_path,
+                        data_dir=settings.data_dir,
+                        first_key=await wiring.first_key(settings, store),
+                        seconds=s_from_ns(clock.monotonic_ns() - began_ns),
+                    )
+                    server = DrainingServer(settings, runtime, lambda: started(info))
+                    await server.serve(sockets=[listener])
     return EXIT_OK
 
 
@@ -115,7 +115,8 @@ class DrainingServer(uvicorn.Server):
         self._supervisor = runtime.supervisor
         self._grace_ns = grace_ns
         self._announce = announce
-        self._draining: asyncio.Task[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._leaving: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listens, then says so."""
@@ -128,11 +129,10 @@ class DrainingServer(uvicorn.Server):
             self.force_exit = self.should_exit = True
             return
         self._drain.begin()
-        loop = self.servers[0].get_loop()
-        loop.call_soon_threadsafe(self._begin_leaving)
+        self._loop.call_soon_threadsafe(self._begin_leaving)
 
     def _begin_leaving(self) -> None:
-        self._draining = asyncio.get_running_loop().create_task(self._leave())
+        self._leaving = self._loop.create_task(self._leave())
 
     async def _leave(self) -> None:
         """Waits for running requests; those that outlast the grace end as draining, settled."""
