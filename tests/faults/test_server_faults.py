@@ -6,8 +6,7 @@ import os
 import resource
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import httpx2
 import openai
 import pytest
 
-from tests.support.server import RunningServer, octant, running_server, stop
+from tests.support.server import RunningServer, eventually, octant, running_server, stop
 
 LONG: dict[str, Any] = {
     "messages": [{"role": "user", "content": "Hello! What can you do?"}],
@@ -31,20 +30,6 @@ def own_server(tmp_path: Path) -> Iterator[RunningServer]:
     environment = {"OCTANT_ENGINE__STALL_MS": "1500"}
     with running_server(tmp_path / "data", environment=environment) as started:
         yield started
-
-
-def eventually(check: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
-    """Polls until `check` holds."""
-    until = time.monotonic() + timeout_s
-    while not check():
-        assert time.monotonic() < until, f"not within {timeout_s} s: {what}"
-        time.sleep(0.05)
-
-
-def idle(server: RunningServer) -> bool:
-    """Nothing runs, waits or holds a block in the engine."""
-    names = ("vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc")
-    return all(server.metric(name) == 0 for name in names)
 
 
 def settled(server: RunningServer, status: str) -> int:
@@ -89,7 +74,7 @@ def test_a_lost_or_hung_engine_ends_the_stream_once_and_is_replaced(
         assert own_server.engine_pid() != first_engine
         short = body | {"stream": False, "max_tokens": 4}
         assert client.post("/v1/chat/completions", json=short).status_code == 200
-    eventually(lambda: idle(own_server), "everything freed")
+    own_server.wait_idle()
     assert settled(own_server, "partial") == 1
 
 
@@ -141,7 +126,7 @@ def test_a_caller_who_leaves_frees_everything_and_is_settled(
             await asyncio.gather(*calls, return_exceptions=True)
 
     asyncio.run(leave_after_a_moment())
-    eventually(lambda: idle(own_server), "everything freed")
+    own_server.wait_idle()
     eventually(lambda: settled(own_server, "cancelled") == 8, "all eight settled as cancelled")
 
 
@@ -160,7 +145,7 @@ def test_an_answer_that_cannot_be_stored_is_not_called_complete(own_server: Runn
         unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
         resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
         assert client.post("/v1/chat/completions", json=body).status_code == 200
-    eventually(lambda: idle(own_server), "everything freed")
+    own_server.wait_idle()
     assert settled(own_server, "completed") == 2
 
 
@@ -250,7 +235,7 @@ def test_a_second_server_on_one_data_directory_is_refused(own_server: RunningSer
     refused = own_server.octant("serve", "--port", "0")
     assert refused.returncode != 0
     assert "Another server runs on" in refused.stderr
-    assert idle(own_server)
+    own_server.wait_idle()
 
 
 def test_a_start_that_fails_says_why_and_leaves_no_traceback(tmp_path: Path) -> None:

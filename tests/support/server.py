@@ -5,7 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,6 +57,13 @@ class RunningServer(NamedTuple):
             float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(series)
         )
 
+    def wait_idle(self) -> None:
+        """Returns once nothing runs, waits or holds a block in the engine."""
+        names = ("num_requests_running", "num_requests_waiting", "kv_cache_usage_perc")
+        eventually(
+            lambda: all(self.metric(f"vllm:{name}") == 0 for name in names), "everything freed"
+        )
+
     def engine_pid(self) -> int:
         """The process id of the engine: the server's only child that runs the engine module."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
@@ -63,6 +71,14 @@ class RunningServer(NamedTuple):
             if b"octant.app.engine_process" in Path(f"/proc/{child}/cmdline").read_bytes():
                 return int(child)
         raise AssertionError(f"server {self.process.pid} has no engine among {children!r}")
+
+
+def eventually(holds: Callable[[], bool], what: str, timeout_s: float = 30) -> None:
+    """Polls until `holds`."""
+    until = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < until, f"not within {timeout_s} s: {what}"
+        time.sleep(0.05)
 
 
 def octant(
