@@ -104,6 +104,19 @@ async def test_a_killed_engine_fails_its_requests_at_once_and_serves_again(
         await engine.idle()
 
 
+async def test_a_defect_of_the_supervision_costs_one_engine_and_is_logged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with supervised(tmp_path) as engine:
+        with monkeypatch.context() as broken:
+            broken.setattr(engine.client, "take", lambda progress: 1 // 0)
+            await engine.states(DeploymentState.LOADING)
+        await engine.ready_again(2)
+        assert text(await engine.ask(work(saying("back")))) == "back"
+        assert "ZeroDivisionError" in caplog.text
+        assert "is loading: The engine was lost: its supervision met a defect" in caplog.text
+
+
 async def test_a_hanging_engine_is_found_and_replaced(tmp_path: Path) -> None:
     async with supervised(tmp_path) as engine:
         (task,) = await ask_until_text(engine, "req_1")

@@ -10,7 +10,7 @@ from pathlib import Path
 from octant.adapters.system.clock import SystemClock
 from octant.adapters.system.process import SystemLauncher
 from octant.adapters.zmq.link import ZmqServerLink
-from octant.app.engine_config import LINK_MESSAGES, EngineConfig
+from octant.app.engine_config import EngineConfig
 from octant.core.events import EngineStateChanged
 from octant.core.failure import Failure
 from octant.core.route import DeploymentState
@@ -58,7 +58,7 @@ class Supervised:
             self.client,
             launcher=SystemLauncher(),
             command=partial(command, config, model),
-            links=partial(ZmqServerLink, run_dir, LINK_MESSAGES),
+            links=partial(ZmqServerLink, run_dir, config.link_messages),
             events=self.events,
             clock=self.clock,
             entropy=FixedEntropy(),

@@ -16,12 +16,13 @@ from octant.core.ids import RouteId
 from octant.core.record import Record
 from octant.serving.warm_up import WarmUpSettings
 
-# Either direction of a link; more than a client's outstanding attempts and their cancellations.
-LINK_MESSAGES = 4096
-
 
 class EngineConfig(Record, frozen=True, kw_only=True):
-    """One engine. `address` and `parent_pid` are filled in for each launch."""
+    """One engine. `address` and `parent_pid` are filled in for each launch.
+
+    `link_messages` bounds either direction of the link; it must exceed a client's outstanding
+    attempts and their cancellations, or a full link looks like an engine that is gone.
+    """
 
     route: RouteId
     model_dir: str
@@ -29,6 +30,7 @@ class EngineConfig(Record, frozen=True, kw_only=True):
     scheduler: SchedulerSettings = SchedulerSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
     pulse_ms: int = 1000
+    link_messages: int = 4096
     address: str = ""
     parent_pid: int = 0
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from octant.adapters.system.clock import SystemClock
 from octant.adapters.system.process import ignore_interrupts, live_no_longer_than, orphaned
 from octant.adapters.zmq.link import ZmqEngineLink
-from octant.app.engine_config import LINK_MESSAGES, EngineConfig
+from octant.app.engine_config import EngineConfig
 from octant.core import record
 from octant.serving.engine_host import HostSettings, LoadedModel, host_engine
 from octant.serving.engine_loop import LoopSettings
@@ -29,7 +29,7 @@ def run_engine(config: EngineConfig, load: Callable[[], LoadedModel]) -> int:
     """Ties this process to its server and runs the engine that `load` gives."""
     ignore_interrupts()
     live_no_longer_than(config.parent_pid)
-    link = ZmqEngineLink(config.address, LINK_MESSAGES, partial(orphaned, config.parent_pid))
+    link = ZmqEngineLink(config.address, config.link_messages, partial(orphaned, config.parent_pid))
     settings = HostSettings(
         loop=LoopSettings(route=config.route, pulse_ms=config.pulse_ms),
         scheduler=config.scheduler,

@@ -5,6 +5,7 @@ shown and is kept nowhere.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from octant.app.settings import LoadedSettings, Settings
@@ -42,18 +43,26 @@ def key_pepper(settings: Settings, entropy: Entropy) -> bytes:
     """
     path = settings.data_dir / PEPPER_FILE
     prepare_data_dir(settings)
+    if not path.exists():
+        try:
+            _write_once(path, entropy.bytes(_PEPPER_BYTES), entropy)
+        except OSError as error:
+            raise _unusable(path, error) from error
+    return _read_pepper(path)
+
+
+def _write_once(path: Path, content: bytes, entropy: Entropy) -> None:
+    """The file appears whole or not at all; of two writers, the first one's content stays."""
+    draft = path.with_name(f".{path.name}.{entropy.bytes(8).hex()}")
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
-    except FileExistsError:
-        return _read_pepper(path)
-    except OSError as error:
-        raise _unusable(path, error) from error
-    with os.fdopen(descriptor, "wb") as file:
-        pepper = entropy.bytes(_PEPPER_BYTES)
-        file.write(pepper)
-        file.flush()
-        os.fsync(file.fileno())
-    return pepper
+        with open(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def configuration_file(loaded: LoadedSettings) -> Path:
@@ -73,27 +82,30 @@ async def first_key(
     settings: Settings, store: Store, pepper: bytes, clock: Clock, entropy: Entropy
 ) -> str | None:
     """Makes the default tenant and its first key, and returns the key's text; None ever after."""
-    if await store.tenants():
+    if await store.keys():
         return None
-    defaults = settings.admission.tenant_defaults
-    budget = defaults.budget_nano_usd
-    await store.put_tenant(
-        Tenant(
-            id=DEFAULT_TENANT,
-            name="Default tenant",
-            limits=TenantLimits(
-                requests_per_minute=defaults.requests_per_minute,
-                tokens_per_minute=defaults.tokens_per_minute,
-                max_concurrent=defaults.max_concurrent,
-            ),
-            budget_nano_usd=None if budget is None else NanoUsd(budget),
-            created_unix_ns=clock.unix_ns(),
-        )
-    )
+    if await store.tenant(DEFAULT_TENANT) is None:
+        await store.put_tenant(_default_tenant(settings, clock))
     grant = KeyGrant(tenant=DEFAULT_TENANT, actor=ActorId("owner"), name="first key")
     minted = mint_key(grant, entropy, pepper, clock.unix_ns())
     await store.put_key(minted.record)
     return minted.plaintext
+
+
+def _default_tenant(settings: Settings, clock: Clock) -> Tenant:
+    defaults = settings.admission.tenant_defaults
+    budget = defaults.budget_nano_usd
+    return Tenant(
+        id=DEFAULT_TENANT,
+        name="Default tenant",
+        limits=TenantLimits(
+            requests_per_minute=defaults.requests_per_minute,
+            tokens_per_minute=defaults.tokens_per_minute,
+            max_concurrent=defaults.max_concurrent,
+        ),
+        budget_nano_usd=None if budget is None else NanoUsd(budget),
+        created_unix_ns=clock.unix_ns(),
+    )
 
 
 def _read_pepper(path: Path) -> bytes:

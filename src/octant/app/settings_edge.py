@@ -15,7 +15,8 @@ _MIB = 1024 * 1024
 class ObjectiveSection(Section):
     """What one workload profile promises, and the longest a request of it may take.
 
-    The deadline is enforced. The three objectives before it are stated; nothing acts on them yet.
+    The deadline is enforced. The three objectives before it are judged and counted in
+    `octant_objective_requests_total`; no request is refused or cut short for them.
     """
 
     ttft_ms: int = setting(2_000, "Time to the first token.", ge=1)

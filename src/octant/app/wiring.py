@@ -26,7 +26,7 @@ from octant.adapters.system.process import SystemLauncher
 from octant.adapters.zmq.link import ZmqServerLink
 from octant.admission.control import AdmissionControl
 from octant.app import first_start, layers
-from octant.app.engine_config import LINK_MESSAGES, EngineConfig, engine_command
+from octant.app.engine_config import EngineConfig, engine_command
 from octant.app.model_source import ModelSource
 from octant.app.settings import Settings
 from octant.context.chat_template import ChatTemplate
@@ -52,6 +52,8 @@ from octant.serving.supervisor import EngineSupervisor
 
 _RUN_DIR = "run"
 _ENGINE = "openvino"
+# Messages to an engine that belong to no attempt, and a margin.
+_OTHER_MESSAGES = 1024
 _SHORT_DIGEST = slice(len("sha256:"), len("sha256:") + 12)
 
 
@@ -231,12 +233,13 @@ def _supervisor(
         openvino=replace(layers.executor(settings), max_context=route.max_context),
         scheduler=layers.scheduler(settings),
         pulse_ms=settings.engine.pulse_ms,
+        link_messages=2 * layers.client(settings).max_outstanding + _OTHER_MESSAGES,
     )
     return EngineSupervisor(
         client,
         launcher=SystemLauncher(),
         command=partial(engine_command, config),
-        links=partial(ZmqServerLink, settings.data_dir / _RUN_DIR, LINK_MESSAGES),
+        links=partial(ZmqServerLink, settings.data_dir / _RUN_DIR, config.link_messages),
         events=events,
         clock=clock(),
         entropy=entropy(),

@@ -100,7 +100,7 @@ class Listings:
         listings = self._services.routes.models()
         if any(listing.state is DeploymentState.READY for listing in listings):
             return HealthCheck("models", True)
-        states = (f"{listing.name} is {listing.state.value}" for listing in listings)
+        states = (_condition(listing) for listing in listings)
         return HealthCheck("models", False, ", ".join(states) or "no model is served")
 
 
@@ -113,3 +113,8 @@ def _model_object(listing: ModelListing) -> dict[str, object]:
         "max_model_len": listing.max_context,
         "octant": {"state": listing.state.value},
     }
+
+
+def _condition(listing: ModelListing) -> str:
+    because = f": {listing.reason}" if listing.reason else ""
+    return f"{listing.name} is {listing.state.value}{because}"

@@ -4,6 +4,7 @@ Law: the server always learns the reason when this process is still able to tell
 ends after any failure, so nothing broken is ever used again.
 """
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,6 +22,8 @@ from octant.serving.messages import from_engine
 from octant.serving.messages.from_engine import Leaving, Reached, Ready
 from octant.serving.sequences import Vocabulary
 from octant.serving.warm_up import WarmUpSettings, probe, warm_up
+
+_log = logging.getLogger(__name__)
 
 _PROBE_TEXT = "The quick brown fox jumps over the lazy dog."
 
@@ -53,6 +56,8 @@ def host_engine(
         link.send(from_engine.encode(Leaving(error.failure)))
         return 1
     except Exception as error:  # Not swallowed: the server hears of every kind of end.
+        # Logged first: the server ends this process as soon as it knows.
+        _log.exception("the engine met a defect")
         link.send(from_engine.encode(Leaving(_defect(error))))
         raise
     return 0

@@ -9,6 +9,7 @@ failed, its process is gone, its link is closed. Every task lives inside `run`.
 """
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -31,6 +32,8 @@ from octant.serving.messages import from_engine
 from octant.serving.messages.from_engine import Leaving, Progress, Reached, Ready
 from octant.serving.restart_policy import RestartPolicy, RestartSettings
 from octant.serving.stall_watch import StallWatch
+
+_log = logging.getLogger(__name__)
 
 # What a process wrote before it died arrives within this time or not at all.
 _LAST_WORDS_NS = 50 * NS_PER_MS
@@ -161,6 +164,10 @@ class EngineSupervisor:
         failure = _stopped()
         try:
             failure = await self._first_reason(link, child)
+        except Exception as error:
+            # The last border: a defect of ours must not leave the route without an engine for good.
+            _log.exception("supervising the engine of %s met a defect", self._client.route)
+            failure = self._lost(f"its supervision met a defect ({type(error).__name__})")
         finally:
             self._failure = failure
             self._reach(DeploymentState.LOADING)
@@ -281,6 +288,7 @@ class EngineSupervisor:
             self._decided.set()
         else:
             self._decided.clear()
+        self._log_state(state, reason, delay_ns)
         self._events.emit(
             EngineStateChanged(
                 at_ns=self._clock.monotonic_ns(),
@@ -290,6 +298,17 @@ class EngineSupervisor:
                 restarts=max(0, self._launches - 1),
             )
         )
+
+    def _log_state(self, state: DeploymentState, reason: str, delay_ns: int) -> None:
+        """What went wrong is a warning, an engine that keeps failing an error, the rest is news."""
+        level = logging.INFO
+        if reason and state is DeploymentState.LOADING:
+            level = logging.WARNING
+        elif state is DeploymentState.FAILED:
+            level = logging.ERROR
+        again = f"; next try in {s_from_ns(delay_ns):.1f} s" if delay_ns else ""
+        because = f": {reason}" if reason else ""
+        _log.log(level, "%s is %s%s%s", self._client.route, state.value, because, again)
 
     def _for_requests(self, failure: Failure) -> Failure:
         """What the requests of an ended engine are told; its own failure is not theirs."""

@@ -21,13 +21,19 @@ _PRIVATE = 0o600
 
 @contextmanager
 def hold_directory(directory: Path) -> Generator[None, None, None]:
-    """Raises Failed(CONFLICT) while another process holds the directory."""
-    descriptor = os.open(directory / LOCK_FILE, os.O_CREAT | os.O_RDWR, _PRIVATE)
+    """Raises Failed: CONFLICT while another process holds it, RECORD_NOT_STORED if it cannot be."""
+    path = directory / LOCK_FILE
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, _PRIVATE)
+    except OSError as error:
+        raise Failed(_unusable(path, error)) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise Failed(_held(directory)) from error
+        except OSError as error:
+            raise Failed(_unusable(path, error)) from error
         yield
     finally:
         os.close(descriptor)
@@ -39,4 +45,13 @@ def _held(directory: Path) -> Failure:
         stage=Stage.BOUNDARY,
         message=f"Another server runs on {directory}. Stop it first, or choose another directory "
         "with --data-dir.",
+    )
+
+
+def _unusable(path: Path, error: OSError) -> Failure:
+    return Failure(
+        kind=FailureKind.RECORD_NOT_STORED,
+        stage=Stage.BOUNDARY,
+        message=f"{path} cannot be locked: {error.strerror}. Choose a directory on a local, "
+        "writable file system with --data-dir.",
     )

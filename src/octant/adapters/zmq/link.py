@@ -36,14 +36,18 @@ class ZmqServerLink:
         """
         self._dir = _private_dir(run_dir)
         self._address = f"ipc://{self._dir / _SOCKET_NAME}"
-        self._context = zmq.asyncio.Context()
-        self._socket = self._context.socket(zmq.PAIR)
-        self._socket.set_hwm(max_messages)
-        try:
-            self._socket.bind(self._address)
-        except zmq.ZMQError as error:
-            self.close()
-            raise Failed(_no_socket(self._dir, str(error))) from error
+        with contextlib.ExitStack() as undo:
+            undo.callback(shutil.rmtree, self._dir, ignore_errors=True)
+            try:
+                self._context = zmq.asyncio.Context()
+                undo.callback(self._context.term)
+                self._socket = self._context.socket(zmq.PAIR)
+                undo.callback(self._socket.close, linger=0)
+                self._socket.set_hwm(max_messages)
+                self._socket.bind(self._address)
+            except zmq.ZMQError as error:
+                raise Failed(_no_socket(self._dir, str(error))) from error
+            undo.pop_all()
 
     @property
     def address(self) -> str:
