@@ -43,6 +43,18 @@ def test_an_answer_is_printed_as_it_streams(tmp_path: Path) -> None:
     assert result == CliResult(ExitCode.OK, "Hello\n", "")
 
 
+def test_the_state_of_a_model_is_a_word_in_its_own_column(tmp_path: Path) -> None:
+    model = b'{"id": "m", "object": "model", "owned_by": "octant", "octant": {"state": "ready"}}'
+    with scripted_server({"/v1/models": Script(pieces=(b'{"data": [%b]}' % model,))}) as server:
+        listed = run_cli(
+            *("models", "list", "--url", server.url, "--key", "k", "--data-dir", str(tmp_path))
+        )
+
+    heading, row = (line.split() for line in listed.out.splitlines())
+    assert heading[-1] == "state"
+    assert row == ["m", "octant", "ready"]
+
+
 def test_json_has_the_answer_with_its_usage(tmp_path: Path) -> None:
     result = _chat(tmp_path, _delta("Hello", "stop"), USAGE, DONE, as_json=True)
 

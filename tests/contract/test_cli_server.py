@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import select
+import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from openai import NotFoundError
 
 from octant.cli import server_file
+from octant.cli.output import ExitCode
 from tests.support.server import OCTANT, RunningServer, octant, running_server
 
 pytestmark = pytest.mark.server
@@ -78,6 +81,48 @@ def test_the_server_file_goes_with_the_server(tmp_path: Path) -> None:
 
     assert server_file.find(data_dir) is None
     assert not (data_dir / server_file.FILE_NAME).exists()
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_a_first_key_that_nobody_could_read_is_not_lost_in_silence(
+    tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write) as nobody:
+        done = subprocess.run(
+            [OCTANT, "serve", "--port", "0", "--data-dir", str(tmp_path / "data"), *form],
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert done.returncode == ExitCode.UNAVAILABLE, done.stderr
+    assert "keys create --data-dir" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_ends_a_command_with_130(tmp_path: Path) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        subprocess.Popen(
+            [OCTANT, "chat", "hi", "--key", "k", "--data-dir", str(tmp_path)]
+            + ["--url", f"http://127.0.0.1:{silent.getsockname()[1]}"],
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as chat,
+    ):
+        silent.settimeout(60)
+        connection, _ = silent.accept()
+        with connection:
+            connection.recv(1)
+            chat.send_signal(signal.SIGINT)
+            _, said = chat.communicate(timeout=60)
+
+    assert chat.returncode == 130
+    assert "Traceback" not in said
 
 
 def test_a_suite_runs_against_a_running_server(server: RunningServer) -> None:

@@ -98,14 +98,50 @@ def test_a_revoked_key_leaves_the_list_but_not_the_record(data_dir: Path) -> Non
 
 
 def test_a_key_for_nobody_says_how_to_make_the_tenant(data_dir: Path) -> None:
+    _octant(data_dir, "tenants", "create", "research")
+
     result = _octant(data_dir, "keys", "create", "--tenant", "ghost")
 
     assert result.code == ExitCode.USAGE
-    assert "octant tenants create ghost" in " ".join(result.err.split())
+    assert "octant tenants create ghost --data-dir data" in " ".join(result.err.split())
     assert result.out == ""
 
 
+def test_what_a_key_says_of_itself_works_where_it_was_made(data_dir: Path) -> None:
+    _octant(data_dir, "tenants", "create", "research")
+
+    created = _octant(data_dir, "keys", "create", "--tenant", "research").out
+
+    _, program, *arguments = created.splitlines()[-1].rpartition("octant ")
+    assert program == "octant "
+    assert run_cli(*arguments[0].split()).code == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("trace", "list"),
+        ("trace", "show", "req_1"),
+        ("tenants", "list"),
+        ("keys", "list"),
+        ("keys", "create"),
+        ("keys", "revoke", "key_1"),
+        ("chat", "hello"),
+    ],
+)
+def test_a_directory_without_a_store_is_refused_and_left_alone(
+    data_dir: Path, arguments: tuple[str, ...]
+) -> None:
+    result = _octant(data_dir, *arguments)
+
+    assert result.code == ExitCode.UNAVAILABLE
+    assert "octant serve --data-dir data" in result.err
+    assert not data_dir.exists()
+
+
 def test_json_failures_are_json_on_standard_error(data_dir: Path) -> None:
+    _octant(data_dir, "tenants", "create", "research")
+
     result = _octant(data_dir, "keys", "revoke", "key_nope", "--json")
 
     assert result.code == ExitCode.USAGE

@@ -3,12 +3,14 @@
 import io
 import json
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from rich.console import Console
 
+from octant.app.settings import default_data_dir
 from octant.cli.serve import banner, started_json
 
 
@@ -44,7 +46,7 @@ def test_the_first_start_shows_the_key_and_ready_snippets() -> None:
 def test_later_starts_say_how_to_make_another_key() -> None:
     drawn = _drawn(Info())
 
-    assert "octant keys create" in drawn
+    assert "octant keys create --data-dir /data" in drawn
     assert "$OCTANT_API_KEY" in drawn
 
 
@@ -58,6 +60,21 @@ def test_the_snippets_are_valid(key: str | None) -> None:
     assert json.loads(words[words.index("-d") + 1])["model"] == "octant-mini"
     start = drawn.index("from openai") if key else drawn.index("import os")
     compile(drawn[start:].partition("\nCtrl-C")[0], "snippet", "exec")
+
+
+def test_commands_of_the_banner_work_where_it_was_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/octant", "serve"])
+
+    beside = _drawn(Info(data_dir=tmp_path / ".octant"))
+    default = _drawn(Info(data_dir=default_data_dir().absolute()))
+
+    for command in ("keys create", "chat", "doctor"):
+        assert f".venv/bin/octant {command} --data-dir .octant" in beside
+        assert f".venv/bin/octant {command}" in default
+    assert "--data-dir" not in default
 
 
 def test_the_line_for_programs_has_the_same_facts() -> None:

@@ -170,6 +170,10 @@ def test_a_refused_request_has_an_error_and_no_attempt() -> None:
     assert folded.root.error == "Too many requests."
     assert folded.root.attributes["error.type"] == "rate_limit_exceeded"
     assert "gen_ai.usage.input_tokens" not in folded.root.attributes
+    (refusing,) = folded.spans[1:]
+    assert (refusing.name, refusing.stage) == ("admission", "admission")
+    assert refusing.error == folded.root.error
+    assert refusing.end_ns == folded.root.end_ns
 
 
 def test_events_of_another_request_are_refused() -> None:

@@ -7,6 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from octant.core.failure import Failure, FailureKind
+from octant.core.outcome import OutcomeStatus
+from octant.core.stage import Stage
 from octant.observability import trace
 from octant.observability.printable import PrintableStream, printable
 from octant.observability.waterfall import as_json, bar, waterfall
@@ -36,6 +39,26 @@ def test_a_waterfall_names_every_span_with_its_duration() -> None:
     decode = next(line for line in drawn if "decode" in line)
     assert "100.0" in decode and "tokens=11" in decode and "finish=stop" in decode
     assert len(drawn) == 11
+
+
+def test_a_refusal_is_drawn_where_it_happened_and_explained_once() -> None:
+    refused = Failure(
+        kind=FailureKind.RATE_LIMIT_EXCEEDED, stage=Stage.ADMISSION, message="Too many requests."
+    )
+    ended = happenings.outcome(status=OutcomeStatus.FAILED, failure=refused, attempts=0)
+
+    drawn = _drawn(trace.fold([happenings.received(), happenings.settled(ended)]))
+
+    assert drawn.count("Too many requests.") == 1
+    assert drawn.splitlines()[-1].split()[0] == "admission"
+    assert drawn.rstrip().endswith("rate_limit_exceeded")
+
+
+def test_the_ruler_stands_apart_from_the_columns() -> None:
+    heading = _drawn(trace.fold(happenings.whole_request())).splitlines()[0]
+
+    assert heading.split()[:4] == ["span", "start", "ms", "ms"]
+    assert heading.rstrip().endswith("─ 140.0 ms")
 
 
 def test_control_characters_of_callers_never_reach_the_terminal() -> None:

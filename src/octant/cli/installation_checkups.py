@@ -13,6 +13,7 @@ from octant.app.model_source import bundled_directory
 from octant.app.settings import LoadedSettings, Settings
 from octant.cli import server_file
 from octant.cli.checkups import Finding
+from octant.cli.hints import hint
 from octant.cli.http_client import connect
 from octant.cli.local_store import open_local
 from octant.core.failure import Failed
@@ -37,7 +38,12 @@ async def of_installation(loaded: LoadedSettings) -> list[Finding]:
     if running is None:
         findings.append(_port(settings))
         findings.append(
-            Finding("server", "warn", "not running on this data directory", "octant serve")
+            Finding(
+                "server",
+                "warn",
+                "not running on this data directory",
+                hint("serve", settings.data_dir),
+            )
         )
     else:
         findings.append(await _server(running))
@@ -50,7 +56,7 @@ def _configuration(loaded: LoadedSettings) -> Finding:
 
 def _data_dir(path: Path) -> Finding:
     existing = next(parent for parent in (path, *path.parents) if parent.exists())
-    remedy = f"Make {existing} writable for {os.getuid()}, or choose another with --data-dir."
+    remedy = f"Make {existing} writable for user {os.getuid()}, or choose another with --data-dir."
     try:
         with tempfile.TemporaryFile(dir=existing):
             pass

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from octant.cli.hints import hint
 from octant.cli.moments import utc
 from octant.cli.options import ConfigOption, DataDirOption
 from octant.cli.output import JsonOption, console, print_json, print_rows
@@ -84,7 +85,8 @@ def create_key(
         return
     console().print(minted.plaintext, style="bold yellow", soft_wrap=True)
     console().print("It is shown only now; Octant keeps no copy. Revoke it with", style="dim")
-    console().print(f"  octant keys revoke {minted.record.id}", style="dim")
+    revoke = hint(f"keys revoke {minted.record.id}", loaded.settings.data_dir)
+    console().print(f"  {revoke}", style="dim", soft_wrap=True)
 
 
 @keys.command("list")
@@ -118,6 +120,7 @@ def list_keys(
             return list(await local.store.keys(of)), local.clock.unix_ns()
 
     found, now_unix_ns = asyncio.run(read())
+    data = loaded.settings.data_dir
     shown = [key for key in found if every or _state(key, now_unix_ns) == "active"]
     if as_json:
         print_json([_as_json(key) | {"state": _state(key, now_unix_ns)} for key in shown])
@@ -137,7 +140,7 @@ def list_keys(
             ]
             for key in shown
         ],
-        empty="There are no keys. Make one with `octant keys create`.",
+        empty=f"There are no keys. Make one with `{hint('keys create', data)}`.",
     )
 
 

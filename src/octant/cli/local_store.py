@@ -1,17 +1,20 @@
 """Local store: what commands do to keys, tenants and traces in the data directory itself.
 
 Law: the store is SQLite in WAL mode, so this works beside a running server, which sees a change
-within the short life of its key cache. Only `app.wiring` knows which store it is.
+within the short life of its key cache. Only `app.wiring` knows which store it is. A command that
+only looks or changes never makes a store: it was meant for another data directory.
 """
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from octant.app import wiring
 from octant.app.settings import Settings
+from octant.cli.hints import hint
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.ids import TenantId
 from octant.core.stage import Stage
@@ -28,6 +31,7 @@ class LocalStore(NamedTuple):
     pepper: bytes
     clock: Clock
     entropy: Entropy
+    data_dir: Path
 
     async def tenant(self, tenant: str) -> Tenant:
         """Raises Failed(NOT_FOUND) with the tenants that exist."""
@@ -36,7 +40,7 @@ class LocalStore(NamedTuple):
             known = ", ".join(sorted(t.id for t in await self.store.tenants())) or "none yet"
             raise not_found(
                 f"There is no tenant `{tenant}`. Tenants: {known}. Make one with "
-                f"`octant tenants create {tenant}`."
+                f"`{hint(f'tenants create {tenant}', self.data_dir)}`."
             )
         return found
 
@@ -57,14 +61,33 @@ class LocalStore(NamedTuple):
                 revoked = replace(key, revoked_unix_ns=self.clock.unix_ns())
                 await self.store.put_key(revoked)
                 return revoked
-        raise not_found(f"There is no key `{named}`. `octant keys list` shows all of them.")
+        listing = hint("keys list --all", self.data_dir)
+        raise not_found(f"There is no key `{named}`. `{listing}` shows all of them.")
 
 
 @asynccontextmanager
-async def open_local(settings: Settings) -> AsyncGenerator[LocalStore, None]:
-    """The store of the data directory. Raises Failed(RECORD_NOT_STORED) when it cannot be used."""
+async def open_local(settings: Settings, *, make: bool = False) -> AsyncGenerator[LocalStore, None]:
+    """The store of the data directory; one that is not there yet is made only with `make`.
+
+    Raises Failed(RECORD_NOT_STORED) when there is none or it cannot be used.
+    """
+    if not make and not settings.store_path.exists():
+        raise _no_store(settings)
     async with wiring.open_store(settings) as store:
-        yield LocalStore(store, wiring.key_pepper(settings), wiring.clock(), wiring.entropy())
+        pepper = wiring.key_pepper(settings)
+        yield LocalStore(store, pepper, wiring.clock(), wiring.entropy(), settings.data_dir)
+
+
+def _no_store(settings: Settings) -> Failed:
+    return Failed(
+        Failure(
+            kind=FailureKind.RECORD_NOT_STORED,
+            stage=Stage.BOUNDARY,
+            message=f"There is no store at {settings.store_path}. Name the data directory of your "
+            f"server with --data-dir, or make a store with "
+            f"`{hint('serve', settings.data_dir)}`.",
+        )
+    )
 
 
 def not_found(message: str) -> Failed:

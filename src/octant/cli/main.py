@@ -1,10 +1,9 @@
 """`octant`: the command line put together, and the one place where a command's failure ends.
 
 Law: a `Failed` that reaches `main` is printed once and becomes an exit code; any other exception is
-a defect of ours and keeps its traceback.
+a defect of ours and keeps its traceback. Ctrl-C and readers that left end inside `app()`, in Typer.
 """
 
-import os
 import sys
 
 import typer
@@ -17,7 +16,7 @@ from octant.cli.doctor import doctor
 from octant.cli.evaluate import evaluate
 from octant.cli.keys import keys
 from octant.cli.models import models
-from octant.cli.output import JSON_FLAG, ExitCode, exit_code, print_failure
+from octant.cli.output import JSON_FLAG, exit_code, print_failure
 from octant.cli.serve import serve
 from octant.cli.tenants import tenants
 from octant.cli.trace import trace
@@ -26,7 +25,8 @@ from octant.core.failure import Failed
 app = typer.Typer(
     name="octant",
     help="Octant: a production AI runtime. `octant serve` starts it.",
-    epilog="Exit codes: 0 ok, 1 failed check, 2 usage, 3 unavailable. Every command takes --json.",
+    epilog="Exit codes: 0 ok, 1 failed check, 2 usage, 3 unavailable, 130 ended by Ctrl-C. "
+    "Every command takes --json.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -71,11 +71,6 @@ def main() -> None:
     except Failed as error:
         print_failure(error.failure, as_json=JSON_FLAG in sys.argv)
         sys.exit(exit_code(error.failure))
-    except KeyboardInterrupt:
-        sys.exit(ExitCode.UNAVAILABLE)
-    except BrokenPipeError:
-        # Whoever read our output has left; nothing is to be written to it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -40,15 +40,25 @@ def list_models(
     if as_json:
         print_json(served)
         return
-    details = sorted({name for model in served for name in model} - _STANDARD)
+    details = [_details(model) for model in served]
+    columns = sorted({name for detail in details for name in detail})
     print_rows(
-        ["model", "owned by", *(name.replace("_", " ") for name in details)],
+        ["model", "owned by", *(name.replace("_", " ") for name in columns)],
         [
-            [str(m["id"]), str(m["owned_by"]), *(str(m.get(name, "")) for name in details)]
-            for m in served
+            [str(m["id"]), str(m["owned_by"]), *(str(detail.get(name, "")) for name in columns)]
+            for m, detail in zip(served, details, strict=True)
         ],
         empty="No model is served.",
     )
+
+
+def _details(model: dict[str, Any]) -> dict[str, Any]:
+    """What a server says beyond OpenAI's fields; what it says in an object comes out flat."""
+    told: dict[str, Any] = {}
+    for name, value in model.items():
+        if name not in _STANDARD:
+            told |= value if isinstance(value, dict) else {name: value}
+    return told
 
 
 _STANDARD = {"id", "object", "created", "owned_by"}

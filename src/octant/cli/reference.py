@@ -25,6 +25,7 @@ Results go to standard output, progress and errors to standard error.
 | 1 | a check failed (`doctor`, `eval --min`, `bench serve --min-ratio`) or a policy refused |
 | 2 | usage: an argument, a name or a setting has to change |
 | 3 | unavailable: the server, the engine, the store or a model cannot be used now |
+| 130 | ended by Ctrl-C; a server that answers drains instead and ends with 0 |
 
 `OCTANT_BASE_URL` and `OCTANT_API_KEY` name a server and a key for commands that talk to one.
 Without them, commands find the server that runs on the data directory and make a temporary key in

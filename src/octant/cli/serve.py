@@ -1,6 +1,8 @@
 """`octant serve`: start the server and say how to reach it."""
 
+import json
 import os
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -9,8 +11,11 @@ import typer
 from rich.syntax import Syntax
 from rich.text import Text
 
+from octant.cli.hints import hint
 from octant.cli.options import ConfigOption, DataDirOption
-from octant.cli.output import JsonOption, console, print_json
+from octant.cli.output import JsonOption, console
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.stage import Stage
 from octant.observability.printable import printable
 
 _FROM_CONFIGURATION = "from the configuration"
@@ -101,13 +106,39 @@ def serve(
         def started(info: StartInfo) -> None:
             running = server_file.RunningServer(info.address, os.getpid(), info.model)
             while_running.enter_context(server_file.announced(info.data_dir, running))
-            if as_json:
-                print_json(started_json(info))
-            else:
-                console().print(banner(info), soft_wrap=True)
+            announce(info, as_json=as_json)
 
         with PreparationProgress() as progress:
             raise typer.Exit(server.run(loaded, started, progress.report))
+
+
+def announce(info: StartInfo, *, as_json: bool) -> None:
+    """Prints the banner, or the line for programs.
+
+    Raises Failed(RECORD_NOT_STORED) when nobody can read it: the first key would be lost unseen.
+    """
+    with (terminal := console()).capture() as drawn:
+        terminal.print(banner(info), soft_wrap=True)
+    text = json.dumps(started_json(info)) + "\n" if as_json else drawn.get()
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What could not be written now must not be tried again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise _unseen(info, error) from error
+
+
+def _unseen(info: StartInfo, error: OSError) -> Failed:
+    message = f"The server's address could not be printed: {error.strerror}."
+    if info.first_key is not None:
+        message += (
+            " The first API key was not shown and cannot be shown again; make another with "
+            f"`{hint('keys create', info.data_dir)}`."
+        )
+    return Failed(
+        Failure(kind=FailureKind.RECORD_NOT_STORED, stage=Stage.BOUNDARY, message=message)
+    )
 
 
 def started_json(info: StartInfo) -> dict[str, Any]:
@@ -129,7 +160,7 @@ def banner(info: StartInfo) -> Text:
     To be printed with `soft_wrap`: a line break inside a key or a snippet could not be pasted.
     """
     key = info.first_key or "$OCTANT_API_KEY"
-    issued = "as issued before; `octant keys create` makes another"
+    issued = f"as issued before; `{hint('keys create', info.data_dir)}` makes another"
     facts = {
         "address": Text(f"{info.address}/v1", style="bold green"),
         "model": Text(printable(info.model), style="bold"),
@@ -147,7 +178,8 @@ def banner(info: StartInfo) -> Text:
             _highlighted(_curl(info, key), "bash"),
             Text("or from Python (pip install openai):\n"),
             _highlighted(_python(info, key), "python"),
-            Text("Ctrl-C stops the server. `octant chat` talks to it, `octant doctor` checks it."),
+            Text("Ctrl-C stops the server. In another terminal, talk to it or check it:\n"),
+            Text(f"  {hint('chat', info.data_dir)}\n  {hint('doctor', info.data_dir)}"),
         ]
     )
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from octant.cli.hints import hint
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
 
@@ -43,8 +44,9 @@ def require(data_dir: Path) -> RunningServer:
             Failure(
                 kind=FailureKind.ENGINE_UNAVAILABLE,
                 stage=Stage.BOUNDARY,
-                message=f"No server runs on {data_dir}. Start one with `octant serve`, or name "
-                "another with --url (and --key) or --data-dir.",
+                message=f"No server runs on {data_dir}. Start one with "
+                f"`{hint('serve', data_dir)}`, or name another with --url (and --key) or "
+                "--data-dir.",
             )
         )
     return found

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from octant.cli.hints import hint
 from octant.cli.moments import UNLIMITED, limit, usd, utc
 from octant.cli.options import ConfigOption, DataDirOption
 from octant.cli.output import JsonOption, console, print_json, print_rows
@@ -67,11 +68,11 @@ def create_tenant(
     defaults = loaded.settings.admission.tenant_defaults
 
     async def create() -> Tenant:
-        async with open_local(loaded.settings) as local:
+        async with open_local(loaded.settings, make=True) as local:
             if await local.store.tenant(wanted) is not None:
                 raise conflict(
                     f"The tenant `{wanted}` exists. Change it with "
-                    f"`octant tenants set-limits {wanted}`."
+                    f"`{hint(f'tenants set-limits {wanted}', loaded.settings.data_dir)}`."
                 )
             made = Tenant(
                 id=wanted,
@@ -92,7 +93,8 @@ def create_tenant(
         print_json(_as_json(made))
         return
     console().print(f"Made the tenant {made.id}. Make a key for it with")
-    console().print(f"  octant keys create --tenant {made.id}")
+    create_key = hint(f"keys create --tenant {made.id}", loaded.settings.data_dir)
+    console().print(f"  {create_key}", soft_wrap=True)
 
 
 @tenants.command("list")
@@ -119,6 +121,7 @@ def list_tenants(
             return [(tenant, await local.store.spent(tenant.id, month)) for tenant in found]
 
     found = asyncio.run(read())
+    data = loaded.settings.data_dir
     if as_json:
         print_json([_as_json(tenant) | {"spent_nano_usd": spent} for tenant, spent in found])
         return
@@ -136,7 +139,7 @@ def list_tenants(
             ]
             for tenant, spent in found
         ],
-        empty="There are no tenants. `octant serve` makes the first one.",
+        empty=f"There are no tenants. `{hint('serve', data)}` makes the first one.",
     )
 
 

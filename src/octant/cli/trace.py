@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from octant.cli.hints import hint
 from octant.cli.moments import usd, utc
 from octant.cli.options import ConfigOption, DataDirOption
 from octant.cli.output import JsonOption, console, print_json, print_rows
@@ -99,8 +100,9 @@ def show_trace(
         return
     terminal = console()
     begun = utc(found.start_unix_ns)
-    terminal.print(f"request {found.request_id}  trace {found.trace_id}  {begun}", style="dim")
-    terminal.print(waterfall(found, bar_width=max(10, min(60, terminal.width - 80))))
+    named = f"request {found.request_id}  trace {found.trace_id}  {begun}"
+    terminal.print(named, style="dim", soft_wrap=True)
+    terminal.print(waterfall(found, bar_width=max(16, min(60, terminal.width - 80))))
 
 
 async def _read_trace(settings: "Settings", named: str) -> "Trace":
@@ -115,13 +117,15 @@ async def _read_trace(settings: "Settings", named: str) -> "Trace":
             matches = [o for o in recent if o.request_id.startswith(named)]
             if len(matches) != 1:
                 found = "several requests" if matches else "no request"
-                raise not_found(f"`{named}` names {found}. `octant trace list` shows their ids.")
+                listing = hint("trace list", settings.data_dir)
+                raise not_found(f"`{named}` names {found}. `{listing}` shows their ids.")
             outcome, request = matches[0], matches[0].request_id
         events = await local.store.events(request)
     if not events:
         raise not_found(
             f"The events of {request} are no longer kept (store.keep_traces). Its outcome: "
-            f"{outcome.status.value}; `octant trace list --json` shows all of it."
+            f"{outcome.status.value}; `{hint('trace list --json', settings.data_dir)}` shows "
+            "all of it."
         )
     return fold(events, outcome)
 

@@ -2,7 +2,8 @@
 
 Law: the fold is total and deterministic. Any prefix of a request's events gives a trace, the same
 events give the same spans and ids, and the stages at the top tile the request without a gap: each
-event that ends a stage closes the time since the one before. Spans hold no prompt or answer text.
+event that ends a stage closes the time since the one before; a refusal closes the stage that
+refused. Spans hold no prompt or answer text.
 
     chat MODEL
       boundary, admission, context, route      one after the other
@@ -140,9 +141,16 @@ def _stages(
             )
             mark_ns = until_ns
     if outcome is not None:
-        response = Stage.RESPONSE.value
-        tiles.append(Interval(response, response, response, mark_ns, max(mark_ns, end_ns), {}))
+        tiles.append(_last_tile(outcome, mark_ns, max(mark_ns, end_ns), begun=bool(attempts)))
     return tiles
+
+
+def _last_tile(outcome: Outcome, start_ns: int, end_ns: int, *, begun: bool) -> Interval:
+    """Settling; for a request that no attempt was begun for, the stage that refused it."""
+    refused = None if begun else outcome.failure
+    stage = (Stage.RESPONSE if refused is None else refused.stage).value
+    path = stage if refused is None else f"{stage}#refused"
+    return Interval(path, stage, stage, start_ns, end_ns, {}, refused)
 
 
 class _ClosedStage(NamedTuple):

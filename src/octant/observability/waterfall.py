@@ -35,7 +35,7 @@ def waterfall(trace: Trace, bar_width: int = BAR_WIDTH) -> RenderableType:
             f"{ms_from_ns(span.start_ns - trace.start_ns):.1f}",
             f"{ms_from_ns(span.duration_ns):.1f}",
             Text(bar(trace, span, bar_width), style=_style(span)),
-            Text(_remark(span), style="dim" if span.error is None else _ERROR_STYLE),
+            Text(_remark(trace, span), style="dim" if span.error is None else _ERROR_STYLE),
         )
     return table
 
@@ -99,7 +99,7 @@ def _depths(trace: Trace) -> dict[str, int]:
 
 def _ruler(trace: Trace, width: int) -> str:
     end = f"{ms_from_ns(trace.root.duration_ns):.1f} ms"
-    return "0" + end.rjust(max(0, width - 1))
+    return "0" + f" {end}".rjust(max(0, width - 1), "─")
 
 
 def _style(span: Span) -> str:
@@ -125,12 +125,14 @@ _REMARKS = {
 }
 
 
-def _remark(span: Span) -> str:
+def _remark(trace: Trace, span: Span) -> str:
     attributes = span.attributes
     said = [f"{word}={attributes[name]}" for name, word in _REMARKS.items() if name in attributes]
     if attributes.get("octant.choice"):
         said.append(f"choice={attributes['octant.choice']}")
     said.extend(event.name for event in span.events)
     if span.error is not None:
-        said.append(f"{attributes.get('error.type')}: {span.error}")
+        told_above = span is not trace.root and span.error == trace.root.error
+        kind = str(attributes.get("error.type"))
+        said.append(kind if told_above else f"{kind}: {span.error}")
     return printable(" ".join(said))
