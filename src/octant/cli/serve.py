@@ -117,11 +117,12 @@ def announce(info: StartInfo, *, as_json: bool) -> None:
 
     Raises Failed(RECORD_NOT_STORED) when nobody can read it: the first key would be lost unseen.
     """
-    with (terminal := console()).capture() as drawn:
-        terminal.print(banner(info), soft_wrap=True)
-    text = json.dumps(started_json(info)) + "\n" if as_json else drawn.get()
+    terminal = console()
     try:
-        sys.stdout.write(text)
+        # Captured, because Rich would leave the process quietly at a broken pipe.
+        with terminal.capture() as drawn:
+            terminal.print(banner(info), soft_wrap=True)
+        sys.stdout.write(json.dumps(started_json(info)) + "\n" if as_json else drawn.get())
         sys.stdout.flush()
     except OSError as error:
         # What could not be written now must not be tried again when the interpreter ends.
