@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from .card import describe_machine, write_card
+from .card import describe_machine, drop_unclaimed, write_card
 
 
 def run(module: str, *arguments: object) -> None:
@@ -44,9 +44,11 @@ def main() -> None:
         run("train", "--work", options.work)
     run("export", "--work", options.work, "--out", options.out)
     run("suite", "--split", "final", "--out", options.out / "eval")
+    run("suite", "--split", "train", "--out", options.work)
     run("evaluate", "--model", options.out, "--suite", options.out / "eval" / "final.jsonl",
-        "--record", write_record(options.work))
+        "--familiar", options.work / "train.jsonl", "--record", write_record(options.work))
     write_card(options.out)
+    drop_unclaimed(options.out)
 
 
 if __name__ == "__main__":

@@ -13,13 +13,16 @@ from .rendering import encode
 from .tasks.mixture import Shares, training_dialog
 
 FAMILIES = ("pad", "warmup", "cite", "absent", "extract", "tools", "calculator", "recall", "talk",
-            "compound", "mark")
+            "compound", "mark", "marks")
 WAITING = 48
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one batch shape and one mixture."""
+    """A stretch of training with one batch shape and one mixture.
+
+    `rate` is the share of the base learning rate at its beginning and at its end.
+    """
 
     name: str
     tokens: int
@@ -28,6 +31,7 @@ class Phase:
     shares: Shares
     prompt_weight: float
     picked_share: float
+    rate: tuple[float, float] = (1.0, 1.0)
 
     @property
     def batch_tokens(self) -> int:
@@ -38,6 +42,11 @@ class Phase:
     def steps(self) -> int:
         """Optimiser steps of the phase."""
         return self.tokens // self.batch_tokens
+
+    def rate_at(self, step: int) -> float:
+        """The share of the base rate at a step of the phase."""
+        begin, end = self.rate
+        return begin + (end - begin) * step / self.steps
 
 
 @dataclass(frozen=True)
@@ -121,7 +130,7 @@ class PackedBatches(IterableDataset):
         target_weights[len(learned):] = self.phase.prompt_weight
         target_weights[len(learned) + len(others):] = 0.0
         kinds = families.flatten()[picked + 1]
-        kinds[target_weights > 1] = FAMILIES.index("mark")
+        kinds[(target_weights > 1) & (kinds != FAMILIES.index("marks"))] = FAMILIES.index("mark")
         return {"tokens": tokens, "segments": segments, "positions": positions, "picked": picked,
                 "targets": tokens.flatten()[picked + 1], "weights": target_weights,
                 "kinds": kinds}

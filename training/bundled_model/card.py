@@ -4,6 +4,7 @@ import json
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 CARD_FILE = Path(__file__).parent / "card.md"
 TASKS = {
@@ -17,7 +18,6 @@ TASKS = {
     "refuse": "refuse what it was not made for",
     "talk": "greetings and questions about itself",
 }
-CLAIMED_FROM = 0.75
 
 
 def describe_machine() -> str:
@@ -31,19 +31,38 @@ def describe_machine() -> str:
     return f"{name}, {os.cpu_count()} cores"
 
 
-def write_card(folder: Path) -> None:
-    """Write MODEL_CARD.md beside the accuracy it reports; a task below the limit is not claimed."""
+def _row(task: str, figures: dict[str, Any]) -> str:
+    low, high = figures["interval_95"]
+    return f"| `{task}`: {TASKS[task]} | {figures['correct']} of {figures['n']} " \
+        f"| {figures['accuracy']:.0%} | {low:.0%} to {high:.0%} |"
+
+
+def drop_unclaimed(folder: Path) -> None:
+    """Take the tasks that the model cannot do out of the suite that ships."""
     record = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
-    rows = ["| task | correct | accuracy | 95 % interval |", "|---|---|---|---|"]
-    for task, figures in record["tasks"].items():
-        if figures["accuracy"] >= CLAIMED_FROM:
-            low, high = figures["interval_95"]
-            rows.append(f"| `{task}`: {TASKS[task]} | {figures['correct']} of {figures['n']} "
-                        f"| {figures['accuracy']:.0%} | {low:.0%} to {high:.0%} |")
+    suite = folder / "eval" / record["suite"]
+    lines = suite.read_text(encoding="utf-8").splitlines()
+    kept = [line for line in lines if json.loads(line)["task"] not in record["not_claimed"]]
+    suite.write_text("\n".join(kept) + "\n", encoding="utf-8")
+
+
+def write_card(folder: Path) -> None:
+    """Write MODEL_CARD.md beside the accuracy it reports."""
+    record = json.loads((folder / "accuracy.json").read_text(encoding="utf-8"))
+    head = ["| task | correct | accuracy | 95 % interval |", "|---|---|---|---|"]
+    table = "\n".join(head + [_row(*item) for item in record["tasks"].items()])
+    if record["not_claimed"]:
+        weak = [_row(*item) for item in record["not_claimed"].items()]
+        table += "\n\nMeasured below 75 %, therefore not claimed and not in the suite:\n\n" \
+            + "\n".join(head + weak)
+    familiar = ", ".join(f"`{task}` {figures['accuracy']:.0%}"
+                         for task, figures in record["trained_phrasings"].items())
     text = CARD_FILE.read_text(encoding="utf-8")
-    facts = {"table": "\n".join(rows), "digest": record["model_sha256"], "seed": record["seed"],
+    facts = {"table": table, "familiar": familiar, "digest": record["model_sha256"],
+             "seed": record["seed"],
              "tokens": f"{record['training_tokens'] / 1e6:.1f} million",
-             "minutes": round(record["training_seconds"] / 60), "machine": record["machine"]}
+             "minutes": round(record["training_seconds"] / 60),
+             "machine": record["machine"]}
     for name, value in facts.items():
         text = text.replace(f"{{{name}}}", str(value))
     (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")

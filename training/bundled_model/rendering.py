@@ -18,7 +18,8 @@ from .tasks.core import Dialog
 
 TEMPLATE_FILE = Path(__file__).parent / "chat_template.jinja"
 TURN = re.compile(r"(<\|im_start\|>assistant\n)(.*?<\|im_end\|>)", re.DOTALL)
-MARK = re.compile(r"\[\d+\](?=\n|<\|im_end\|>)")
+MARK = re.compile(r" ?\[\d+\](?=<\|im_end\|>)")
+ANY_MARK = re.compile(r" ?\[\d+\]")
 MARK_WEIGHT = 6.0
 
 
@@ -52,15 +53,16 @@ class Encoded:
 
 
 def encode(dialog: Dialog, tokenizer: Tokenizer) -> Encoded:
-    """Tokens and weights; the mark that ends a line of a reply weighs more than other tokens."""
+    """Tokens and weights; the mark that ends a reply weighs more than other tokens."""
     text = render(dialog.messages, dialog.tools)
     encoding = tokenizer.encode(text, add_special_tokens=False)
     offsets = [begin for begin, _ in encoding.offsets]
     weights = [0.0] * len(offsets)
+    pattern, plain = (ANY_MARK, 0.0) if dialog.task == "marks" else (MARK, 1.0)
     for turn in TURN.finditer(text):
-        marks = {turn.start(2) + mark.start() for mark in MARK.finditer(turn.group(2))}
+        marks = {turn.start(2) + mark.start() for mark in pattern.finditer(turn.group(2))}
         index = bisect_left(offsets, turn.start(2))
         while index < len(offsets) and offsets[index] < turn.end(2):
-            weights[index] = MARK_WEIGHT if offsets[index] in marks else 1.0
+            weights[index] = MARK_WEIGHT if offsets[index] in marks else plain
             index += 1
     return Encoded(encoding.ids, weights)

@@ -23,7 +23,7 @@ from .tasks.tools import bystanders, tool_dialog
 
 SEED = 4_711
 CASES = 100
-LARGEST_BYTES = 735
+LARGEST_BYTES = 725
 MAX_TOKENS = {"extract": 128, "refuse": 96, "talk": 96}
 
 Case = dict[str, Any]
@@ -120,7 +120,7 @@ def build(split: Split, cases: int = CASES) -> list[str]:
 def main() -> None:
     """Write the suite of a split."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--split", choices=("validation", "final"), default="final")
+    parser.add_argument("--split", choices=("train", "validation", "final"), default="final")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
 """The tokenizer: byte-level BPE that keeps a word the same token wherever it stands.
 
 Spaces are split from words, digits stand alone, line ends stand alone, runs of punctuation and
-spaces may merge; frequent function words merge with the spaces around them, and the mark of a text
-such as [2] is one token, which makes citing far easier to learn. Any UTF-8 text comes back
-unchanged.
+spaces may merge; frequent function words merge with the spaces around them. The mark of a text such
+as [2] is one token, together with a space before it, so that it directly follows the quoted text:
+that makes citing far easier to learn. Any UTF-8 text comes back unchanged.
 """
 
 import random
@@ -18,7 +18,7 @@ from .tasks.mixture import Shares, training_dialog
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 FUNCTION_WORDS = "the|of|is|in|a|to|and|for|at|on|from|my|me|with|what|you|it|do|does"
-MARK = r"\[\p{N}{1,2}\]"
+MARK = r" ?\[\p{N}{1,2}\]"
 PATTERN = (rf" (?:{FUNCTION_WORDS}) (?=[\p{{L}}\p{{N}}])|\n|\p{{L}}+|{MARK}|\p{{N}}"
            rf"|(?:(?!{MARK})[^\p{{L}}\p{{N}}\n])+")
 

@@ -3,8 +3,7 @@
     python -m bundled_model.train --work build
 
 It owns the recipe (phases, rates) and the loop; batches, model and optimisers live beside it. The
-rate is constant until the last phase, in which it falls to zero. The signal USR1 ends a phase early
-and prints its tokens, with which the run can be repeated.
+signal USR1 ends a phase early and prints its tokens, so that the run can be repeated.
 """
 
 import argparse
@@ -26,21 +25,26 @@ from .tokenizer import load_or_train
 
 SEED = 20_26
 MUON_RATE, ADAM_RATE = 0.02, 0.004
-WARMUP_STEPS, DECAY = 40, "decay"
-MAIN_TOKENS, DECAY_TOKENS = 14_000_000, 4_500_000
+WARMUP_STEPS = 40
 AVERAGE_EVERY, AVERAGE_KEPT = 8, 0.9
 LOG_EVERY, SAVE_EVERY_TOKENS = 25, 500_000
 
 
-def phases(main_tokens: int, decay_tokens: int) -> list[Phase]:
-    """Copying first, then short rows, then marks of texts, then all; long rows at the end."""
+def phases() -> list[Phase]:
+    """Copying, short rows, marks of texts, then all; two falls of the rate, the second smaller."""
+    marks, plain = Shares(warmup=0.02, marks=0.6), Shares(warmup=0.01, marks=0.02)
+    long_talks = Shares(warmup=0.01, marks=0.02, long_talk=0.08)
     return [
         Phase("copy", 1_000_000, 256, 16, Shares(warmup=0.5), 0.1, 0.5),
         Phase("short", 2_000_000, 256, 16, Shares(warmup=0.1), 0.1, 0.5),
-        Phase("marks", 1_500_000, 256, 16, Shares(warmup=0.02, marks=0.6), 0.0, 0.5),
-        Phase("main", main_tokens, 512, 10, Shares(warmup=0.02, marks=0.05), 0.02, 0.4),
-        Phase(DECAY, decay_tokens, 1024, 6, Shares(warmup=0.01, long_talk=0.06, marks=0.02), 0.0,
-              0.4),
+        Phase("marks", 3_000_000, 256, 16, marks, 0.0, 0.5),
+        Phase("main", 1_000_000, 512, 10, Shares(warmup=0.02, marks=0.05), 0.02, 0.4),
+        Phase("long", 500_000, 1024, 6, long_talks, 0.0, 0.4),
+        Phase("decay", 6_500_000, 512, 10, plain, 0.0, 0.4, rate=(1.0, 0.0)),
+        Phase("again", 2_500_000, 512, 10, plain, 0.0, 0.4, rate=(0.6, 0.5)),
+        Phase("pairs", 5_000_000, 512, 10, Shares(marks=0.01, pairs=0.15), 0.0, 0.4,
+              rate=(0.5, 0.05)),
+        Phase("finish", 800_000, 1024, 6, long_talks, 0.0, 0.4, rate=(0.05, 0.0)),
     ]
 
 
@@ -84,7 +88,7 @@ class Trainer:
         self.compiled = torch.compile(self.model, dynamic=False)
         self.optimisers = Optimisers(self.model, MUON_RATE, ADAM_RATE)
         self.average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self.ledger = Ledger(work / "train.jsonl")
+        self.ledger = Ledger(work / "losses.jsonl")
         self.step = self.tokens = self.saved_at = 0
 
     def run(self, plan: list[Phase]) -> None:
@@ -104,12 +108,11 @@ class Trainer:
         for number, batch in enumerate(loader):
             if number < done:
                 continue
-            if self.hurry and phase.name != DECAY:
+            if self.hurry:
                 print(f"{phase.name} ends after {number * phase.batch_tokens} tokens", flush=True)
                 self.hurry = False
                 return False
-            left = 1 - number / phase.steps if phase.name == DECAY else 1.0
-            self._advance(batch, phase.batch_tokens, left)
+            self._advance(batch, phase.batch_tokens, phase.rate_at(number))
         return True
 
     def finish_soon(self, *_: object) -> None:
@@ -163,8 +166,6 @@ def main() -> None:
     """Read the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="folder for what is made")
-    parser.add_argument("--main-tokens", type=int, default=MAIN_TOKENS)
-    parser.add_argument("--decay-tokens", type=int, default=DECAY_TOKENS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--resume", type=Path, help="checkpoint to go on from")
@@ -175,7 +176,7 @@ def main() -> None:
     if options.resume:
         trainer.resume(options.resume)
     signal.signal(signal.SIGUSR1, trainer.finish_soon)
-    trainer.run(phases(options.main_tokens, options.decay_tokens))
+    trainer.run(phases())
 
 
 if __name__ == "__main__":

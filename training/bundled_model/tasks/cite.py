@@ -43,6 +43,24 @@ def _entity(rng: random.Random, kind: str, split: Split) -> str:
     return rng.choice((f"the {name} {noun}", f"the {name} {noun}", f"the {noun} {name}"))
 
 
+def _composed(rng: random.Random, noun: str, entity: str, value: str) -> tuple[str, str]:
+    """A training statement and question about any noun, put together from parts."""
+    parts = FORMS["composed"]
+    words = {hole: rng.choice(parts.of(hole, "train")) for hole in "wxy"}
+    lead = rng.choice(parts.of("l", "train"))
+    body = fill(rng.choice(parts.of("b", "train")), n=noun, e=entity, v=value, **words)
+    head, about = rng.choice(parts.of("h", "train")), rng.choice(parts.of("o", "train"))
+    question = f"{head} {fill(about, n=noun, e=entity)}{rng.choice(('?', '?', '.', ''))}"
+    return f"{body if lead == '-' else f'{lead} {body}'}.", question
+
+
+def _noun_of(section: Section) -> str:
+    """What a section of facts.txt is about, as in its question "... of {e}?"."""
+    short = [frame for frame in section.of("q", "train") if frame.endswith(" of {e}?")]
+    plain = [frame for frame in short if not frame.startswith(("What", "Who", "Which", "How"))]
+    return plain[0].removesuffix(" of {e}?").lower() if plain else ""
+
+
 def _affixed(rng: random.Random, sentence: str, split: Split) -> str:
     """Now and then more words around a training sentence."""
     roll = rng.random()
@@ -59,6 +77,10 @@ def _stated(rng: random.Random, section: Section, entity: str, split: Split) -> 
     value = draw(rng, section.attributes[-1], split)
     sentence = fill(section.pick(rng, "s", split), e=entity, v=value)
     question = fill(section.pick(rng, "q", split), e=entity)
+    if split == "train" and (noun := _noun_of(section)):
+        other, asked = _composed(rng, noun, entity, value)
+        sentence = other if rng.random() < 0.25 else sentence
+        question = asked if rng.random() < 0.25 else question
     return Fact(_affixed(rng, sentence, split), sentence_case(question), value)
 
 
@@ -68,6 +90,10 @@ def _generic(rng: random.Random, noun: str, entity: str, split: Split) -> Fact:
     value = draw(rng, kind, split)
     sentence = fill(FORMS["generic"].pick(rng, "s", split), e=entity, v=value, n=noun)
     question = fill(FORMS["generic"].pick(rng, "q", split), e=entity, n=noun)
+    if split == "train":
+        other, asked = _composed(rng, noun, entity, value)
+        sentence = other if rng.random() < 0.7 else sentence
+        question = asked if rng.random() < 0.6 else question
     return Fact(_affixed(rng, sentence, split), sentence_case(question), value)
 
 
@@ -151,14 +177,31 @@ def _check(fact: Fact, number: int | None) -> dict[str, object]:
 def cite(rng: random.Random, split: Split, *, absent: bool | None = None,
          in_system: bool | None = None) -> Dialog:
     """Questions over texts; `absent` forces whether a question without an answer is asked."""
+    if split == "train" and absent is None:
+        return many_questions(rng, in_system=in_system)
     facts = _facts(rng, split, rng.choice((2, 3, 4, 4, 5, 6)))
     hidden = facts.pop() if len(facts) > 1 else None
     texts = _lines(rng, facts, split)
-    where = {id(part): number for number, text in enumerate(texts, 1) for part in text}
     asked = rng.sample(facts, min(len(facts), rng.choice((1, 2, 2, 3, 3))))
     if hidden is not None and (rng.random() < 0.55 if absent is None else absent):
         asked.insert(0 if absent else rng.randrange(len(asked) + 1), hidden)
-    dialog = Dialog("absent" if absent else "cite")
+    return _asked(rng, split, Dialog("absent" if absent else "cite"), texts, asked, in_system)
+
+
+def many_questions(rng: random.Random, *, in_system: bool | None) -> Dialog:
+    """Training: up to six questions over the same texts, a third of them without an answer."""
+    facts = _facts(rng, "train", rng.choice((3, 4, 5, 6, 7, 8)))
+    hidden = [facts.pop() for _ in range(rng.choice((1, 1, 2)))]
+    asked = rng.sample(facts, min(len(facts), rng.choice((2, 3, 4))))
+    asked += rng.sample(hidden, rng.randint(0, len(hidden)))
+    rng.shuffle(asked)
+    return _asked(rng, "train", Dialog("cite"), _lines(rng, facts, "train"), asked, in_system)
+
+
+def _asked(rng: random.Random, split: Split, dialog: Dialog, texts: list[list[Fact | str]],
+           asked: list[Fact], in_system: bool | None) -> Dialog:
+    """The dialog in which the facts are asked for, in order, with their replies."""
+    where = {id(part): number for number, text in enumerate(texts, 1) for part in text}
     shown = _render(rng, texts)
     in_system = rng.random() < 0.25 if in_system is None else in_system
     if in_system:

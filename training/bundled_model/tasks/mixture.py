@@ -10,7 +10,7 @@ from .extract import extract
 from .recall import ask, memories, recall, tell
 from .talk import refuse, small_talk, talk_dialog
 from .tools import tool_dialog, use_tool
-from .warmup import name_the_text, warmup
+from .warmup import match_pairs, name_the_text, warmup
 
 SYSTEMS = (
     "You are a helpful assistant.", "You are octant-mini.", "Be brief.", "You are a friendly bot.",
@@ -54,8 +54,8 @@ def _interlude(dialog: Dialog, rng: random.Random, split: Split) -> None:
 
 
 FAMILIES = {
-    cite: 0.34, extract: 0.18, tool_dialog: 0.17, calculator_dialog: 0.09, recall: 0.09,
-    talk_dialog: 0.07, compound: 0.06,
+    cite: 0.32, extract: 0.22, tool_dialog: 0.21, calculator_dialog: 0.09, recall: 0.07,
+    talk_dialog: 0.05, compound: 0.04,
 }
 
 
@@ -66,6 +66,7 @@ class Shares:
     warmup: float = 0.0
     long_talk: float = 0.0
     marks: float = 0.0
+    pairs: float = 0.0
 
 
 def training_dialog(rng: random.Random, shares: Shares) -> Dialog:
@@ -77,6 +78,8 @@ def training_dialog(rng: random.Random, shares: Shares) -> Dialog:
         return compound(rng, "train", interludes=8)
     if roll < shares.warmup + shares.long_talk + shares.marks:
         return name_the_text(rng, "train")
+    if roll > 1 - shares.pairs:
+        return match_pairs(rng, "train")
     make = rng.choices(list(FAMILIES), weights=list(FAMILIES.values()))[0]
     dialog = make(rng, "train")
     if rng.random() < 0.08:

@@ -59,7 +59,7 @@ def unfounded(dialog: Dialog, rng: random.Random, split: Split) -> None:
 def talk_dialog(rng: random.Random, split: Split) -> Dialog:
     """A few exchanges of small talk and refusals, now and then beside declared tools."""
     dialog = Dialog("talk")
-    if rng.random() < 0.25:
+    if rng.random() < 0.4:
         dialog.tools = bystanders(rng, split, rng.choice((1, 1, 2)))
     for _ in range(rng.choice((1, 2, 3, 3))):
         rng.choice((small_talk, small_talk, refuse, refuse, refuse, unfounded))(dialog, rng, split)

@@ -6,7 +6,7 @@ from typing import Any
 
 from .core import Dialog, Section, Split, Tool, fill, load_sections, sentence_case
 from .noise import disturb
-from .values import coined, draw
+from .values import ANIMALS, FOODS, THINGS, VERBS, coined, draw
 
 TOOLS = load_sections("tools")
 NUMERIC = {"count", "number", "minutes", "big", "degrees", "percent", "year", "decimal"}
@@ -102,6 +102,61 @@ def coined_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, 
     return tool, asked, arguments
 
 
+PHRASES = {
+    "city": ("in {v}", "to {v}", "from {v}", "near {v}", "at {v}"),
+    "date": ("on {v}", "for {v}", "by {v}", "from {v}", "until {v}"),
+    "time": ("at {v}", "for {v}", "before {v}", "from {v}", "around {v}"),
+    "name": ("for {v}", "with {v}", "of {v}", "to {v}"),
+    "full_name": ("for {v}", "with {v}", "of {v}", "by {v}"),
+    "count": ("{v} times", "for {v} days", "with {v} pieces", "for {v} people"),
+    "minutes": ("for {v} minutes", "in {v} minutes", "within {v} minutes"),
+    "number": ("for {v} euros", "with the amount {v}", "worth {v}", "up to {v} euros"),
+    "id": ("with the number {v}", "number {v}", "for order {v}", "{v}"),
+    "email": ("for {v}", "and tell {v}", "to {v}"),
+    "street": ("at {v}", "to {v}", "from {v}"),
+    "colour": ("in {v}", "with the colour {v}"), "shelf": ("in room {v}", "on shelf {v}"),
+    "phrase": ("called {v}", "titled {v}", "named {v}", "with the text {v}"),
+    "word": ("on {v}", "called {v}", "named {v}", "for {v}"),
+}
+KEYS = {
+    "city": ("city", "place", "town", "destination", "origin"),
+    "date": ("date", "day", "when"), "time": ("time", "at", "hour"),
+    "name": ("name", "person", "customer", "owner", "user"),
+    "full_name": ("name", "customer", "employee", "person", "client", "reader", "student"),
+    "count": ("count", "days", "people", "copies", "pieces", "amount"),
+    "minutes": ("minutes", "duration"), "number": ("amount", "price", "sum", "budget"),
+    "id": ("id", "number", "order_id", "code", "reference"), "email": ("email", "mail", "contact"),
+    "street": ("address", "street"), "colour": ("colour", "color"), "shelf": ("room", "shelf"),
+    "phrase": ("title", "text", "subject", "label"), "word": ("name", "target", "server", "host"),
+}
+OPENINGS = ("", "", "", "Please ", "Can you ", "I want to ", "We need to ", "Could you ",
+            "I have to ", "I would like to ", "Let us ", "You must ", "It is time to ", "Go and ")
+
+
+def made_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, Any]]:
+    """A tool of known words that exists nowhere: a verb, a thing and parameters."""
+    verb, thing = rng.choice(VERBS), rng.choice((*THINGS, *ANIMALS, *FOODS))
+    kinds = rng.sample(list(PHRASES), rng.choice((1, 1, 2, 2, 3)))
+    keys = [rng.choice(KEYS[kind]) for kind in kinds]
+    if len(set(keys)) < len(keys):
+        return made_tool(rng, split)
+    values = [draw(rng, kind, split) for kind in kinds]
+    properties = {key: {"type": "integer" if kind in NUMERIC else "string"}
+                  for key, kind in zip(keys, kinds, strict=True)}
+    arguments = {k: _typed(kind, v) for k, kind, v in zip(keys, kinds, values, strict=True)}
+    said = [fill(rng.choice(PHRASES[kind]), v=v) for kind, v in zip(kinds, values, strict=True)]
+    rng.shuffle(said)
+    core = f"{verb} {rng.choice(('a', 'the', 'my'))} {thing}"
+    opening = rng.choice(OPENINGS)
+    request = sentence_case(f"{opening}{core} {' '.join(said)}{rng.choice(('.', '.', '?', ''))}")
+    if rng.random() < 0.2:
+        request = sentence_case(f"{said[0]} {opening.lower()}{' '.join([core, *said[1:]])}.")
+    name = rng.choice((f"{verb}_{thing}", f"{thing}_{verb}", f"{verb}_{thing}s", f"do_{verb}"))
+    description = rng.choice((f"{verb.capitalize()} a {thing}", f"{verb.capitalize()} some {thing}",
+                              f"{verb.capitalize()} {thing}s", f"Lets you {verb} a {thing}"))
+    return declare(name, description, properties), request, arguments
+
+
 def real_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, Any], Section]:
     """A tool of the frame file, a request, the arguments, and its section."""
     section = rng.choice(_of(split))
@@ -115,7 +170,10 @@ def real_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, An
 def bystanders(rng: random.Random, split: Split, count: int, used: str = "") -> list[Tool]:
     """Other declared tools, which the request does not need."""
     pool = [section for section in _of(split) if section.name != used]
-    return [_declared(rng, s, _renaming(rng, s)) for s in rng.sample(pool, count)]
+    real = [_declared(rng, s, _renaming(rng, s)) for s in rng.sample(pool, count)]
+    if split != "train":
+        return real
+    return [made_tool(rng, split)[0] if rng.random() < 0.4 else tool for tool in real]
 
 
 def _spoken(value: Any) -> str:
@@ -150,8 +208,9 @@ def _made_result(rng: random.Random, split: Split, section: Section | None) -> d
 def use_tool(dialog: Dialog, rng: random.Random, split: Split, *, result: bool = True) -> str:
     """One request, the call, and (unless told otherwise) the result and its sentence."""
     section: Section | None = None
-    if rng.random() < (0.25 if split == "train" else 0.0):
-        tool, request, arguments = coined_tool(rng, split)
+    if split == "train" and rng.random() < 0.45:
+        make = made_tool if rng.random() < 0.75 else coined_tool
+        tool, request, arguments = make(rng, split)
     else:
         tool, request, arguments, section = real_tool(rng, split)
     name = tool["function"]["name"]

@@ -35,6 +35,7 @@ PRIORITIES = _WORDS.of("priorities", "train")
 DOORS = _WORDS.of("doors", "train")
 FOLDERS = _WORDS.of("folders", "train")
 SUFFIXES = _WORDS.of("suffixes", "train")
+VERBS = _WORDS.of("verbs", "train")
 NOUNS = _WORDS.of("nouns", "train")
 
 

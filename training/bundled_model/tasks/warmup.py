@@ -2,6 +2,7 @@
 
 import random
 
+from .cite import ABSENT
 from .core import Dialog, Split
 from .values import coined, draw
 
@@ -38,7 +39,7 @@ def which_text(rng: random.Random, split: Split) -> Dialog:
 
 def _marked(rng: random.Random, split: Split) -> dict[int, str]:
     """Short texts by their marks, in half of the cases not in the order of the marks."""
-    longest = rng.choice((1, 1, 2, 3, 5, 9))
+    longest = rng.choice((1, 2, 3, 4, 6, 9))
     numbers = list(range(1, rng.randint(2, 9) + 1))
     if rng.random() < 0.5:
         rng.shuffle(numbers)
@@ -49,20 +50,63 @@ def _marked(rng: random.Random, split: Split) -> dict[int, str]:
     }
 
 
+def index_words(rng: random.Random, split: Split) -> Dialog:
+    """Many words, each with the mark of its text: only the marks are learned, and densely."""
+    dialog = Dialog("marks")
+    texts = _marked(rng, split)
+    pairs = [(word, number) for number, text in texts.items() for word in text.split()]
+    shown = "\n".join(f"[{number}] {text}." for number, text in texts.items())
+    dialog.user(f"Which text has which word?\n{shown}")
+    rng.shuffle(pairs)
+    dialog.assistant("\n".join(f"{word} [{number}]" for word, number in pairs[:24]))
+    return dialog
+
+
+def mark_words(rng: random.Random, split: Split) -> Dialog:
+    """Texts again, with their mark behind every word: it teaches to look back to a mark."""
+    dialog = Dialog("marks")
+    texts = _marked(rng, split)
+    dialog.user("Mark all words.\n" + "\n".join(f"[{n}] {text}." for n, text in texts.items()))
+    dialog.assistant("\n".join(
+        f"[{n}] " + " ".join(f"{word} [{n}]" for word in text.split())
+        for n, text in texts.items()))
+    return dialog
+
+
 def name_the_text(rng: random.Random, split: Split) -> Dialog:
-    """Say the mark of the text that contains a word, or all texts with their marks behind them."""
+    """Say the mark of the text that contains a word, with or without the text itself."""
+    roll = rng.random()
+    if roll < 0.7:
+        return mark_words(rng, split) if roll < 0.3 else index_words(rng, split)
     dialog = Dialog("warmup")
     texts = _marked(rng, split)
     shown = "\n".join(f"[{number}] {text}." for number, text in texts.items())
-    if rng.random() < 0.3:
-        dialog.user(f"Marks last:\n{shown}")
-        dialog.assistant("\n".join(f"{text}. [{number}]" for number, text in texts.items()))
-        return dialog
     for turn in range(5):
         number = rng.choice(list(texts))
         question = f"Which text contains {rng.choice(texts[number].split())}?"
         dialog.user(question if turn else f"{shown}\n\n{question}")
-        dialog.assistant(f"[{number}]" if rng.random() < 0.6 else f"{texts[number]}. [{number}]")
+        dialog.assistant(f"[{number}]" if rng.random() < 0.5 else f"{texts[number]}. [{number}]")
+    return dialog
+
+
+def match_pairs(rng: random.Random, split: Split) -> Dialog:
+    """Two words must both match a text, or no text answers: near misses share one of them."""
+    dialog = Dialog("absent")
+    names = [draw(rng, rng.choice(("title", "name", "word")), split) for _ in range(3)]
+    nouns = [draw(rng, "noun", split) for _ in range(3)]
+    pairs = [(name, noun) for name in names for noun in nouns]
+    rng.shuffle(pairs)
+    shown = pairs[: rng.randint(2, 6)]
+    shape = rng.choice(("{} {}: {}.", "{} has the {} {}.", "For {} the {} is {}."))
+    texts = {pair: shape.format(*pair, draw(rng, rng.choice(KINDS), split)) for pair in shown}
+    marks = {pair: f" [{number}]" for number, pair in enumerate(shown, 1)}
+    listed = "\n".join(f"[{number}] {texts[pair]}" for number, pair in enumerate(shown, 1))
+    asked = rng.sample(shown, min(4, len(shown))) + rng.sample(pairs[len(shown):], 2)
+    rng.shuffle(asked)
+    for turn, pair in enumerate(asked):
+        question = rng.choice(("{0} {1}?", "{1} of {0}?", "What is the {1} of {0}?")).format(*pair)
+        dialog.user(question if turn else f"{listed}\n\n{question}")
+        dialog.assistant(texts[pair] + marks[pair] if pair in texts else ABSENT)
     return dialog
 
 
