@@ -24,7 +24,9 @@ PATTERN = (rf" (?:{FUNCTION_WORDS}) (?=[\p{{L}}\p{{N}}])|\n|\p{{L}}+|{MARK}|\p{{
 
 
 def _corpus(seed: int, dialogs: int) -> Iterator[str]:
+    """Generated dialogs, and so many marks that every mark up to [12] becomes one token."""
     rng = random.Random(seed)
+    yield "\n".join(f"[{number}] [{number}]" for number in range(1, 13)) * 5_000
     for _ in range(dialogs):
         dialog = training_dialog(rng, Shares(warmup=0.03, marks=0.05))
         yield render(dialog.messages, dialog.tools)
