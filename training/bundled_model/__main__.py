@@ -1,6 +1,6 @@
 """One command from nothing to what ships: train, export, build the suite, evaluate, write the card.
 
-    python -m bundled_model --work build --out ../src/octant/bundled/octant-mini
+python -m bundled_model --work build --out ../src/octant/bundled/octant-mini
 """
 
 import argparse
@@ -25,10 +25,17 @@ def write_record(work: Path) -> Path:
     """What accuracy.json says beside the figures: how the model came about."""
     state = torch.load(work / "final.pt", weights_only=True)
     record = work / "record.json"
-    record.write_text(json.dumps({
-        "seed": state["seed"], "training_tokens": state["tokens"],
-        "training_seconds": state["seconds"], "machine": describe_machine(),
-    }), encoding="utf-8")
+    record.write_text(
+        json.dumps(
+            {
+                "seed": state["seed"],
+                "training_tokens": state["tokens"],
+                "training_seconds": state["seconds"],
+                "machine": describe_machine(),
+            }
+        ),
+        encoding="utf-8",
+    )
     return record
 
 
@@ -45,8 +52,17 @@ def main() -> None:
     run("export", "--work", options.work, "--out", options.out)
     run("suite", "--split", "final", "--out", options.out / "eval")
     run("suite", "--split", "train", "--out", options.work)
-    run("evaluate", "--model", options.out, "--suite", options.out / "eval" / "final.jsonl",
-        "--familiar", options.work / "train.jsonl", "--record", write_record(options.work))
+    run(
+        "evaluate",
+        "--model",
+        options.out,
+        "--suite",
+        options.out / "eval" / "final.jsonl",
+        "--familiar",
+        options.work / "train.jsonl",
+        "--record",
+        write_record(options.work),
+    )
     write_card(options.out)
     drop_unclaimed(options.out)
 

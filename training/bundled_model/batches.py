@@ -12,8 +12,20 @@ from torch.utils.data import IterableDataset
 from .rendering import encode
 from .tasks.mixture import Shares, training_dialog
 
-FAMILIES = ("pad", "warmup", "cite", "absent", "extract", "tools", "calculator", "recall", "talk",
-            "compound", "mark", "marks")
+FAMILIES = (
+    "pad",
+    "warmup",
+    "cite",
+    "absent",
+    "extract",
+    "tools",
+    "calculator",
+    "recall",
+    "talk",
+    "compound",
+    "mark",
+    "marks",
+)
 WAITING = 48
 
 
@@ -98,7 +110,8 @@ class PackedBatches(IterableDataset):
     def _batch(self, rng: random.Random, rows: list[list[Sample]]) -> dict[str, Tensor]:
         shape = (len(rows), self.phase.length)
         tokens, segments, positions, families = (
-            torch.zeros(shape, dtype=torch.long) for _ in range(4))
+            torch.zeros(shape, dtype=torch.long) for _ in range(4)
+        )
         weights = torch.zeros(shape)
         for index, row in enumerate(rows):
             start = 0
@@ -113,13 +126,23 @@ class PackedBatches(IterableDataset):
                 start = end
         return self._picked(rng, tokens, segments, positions, weights, families)
 
-    def _picked(self, rng: random.Random, tokens: Tensor, segments: Tensor, positions: Tensor,
-                weights: Tensor, families: Tensor) -> dict[str, Tensor]:
+    def _picked(
+        self,
+        rng: random.Random,
+        tokens: Tensor,
+        segments: Tensor,
+        positions: Tensor,
+        weights: Tensor,
+        families: Tensor,
+    ) -> dict[str, Tensor]:
         """Choose the positions whose prediction is learned: assistant tokens, then others."""
         flat = weights.flatten().tolist()
         learned = [i - 1 for i, w in enumerate(flat) if w > 0]
-        others = [i - 1 for i, w in enumerate(flat) if i and w == 0 and families.flatten()[i] > 0] \
-            if self.phase.prompt_weight else []
+        others = (
+            [i - 1 for i, w in enumerate(flat) if i and w == 0 and families.flatten()[i] > 0]
+            if self.phase.prompt_weight
+            else []
+        )
         count = int(len(flat) * self.phase.picked_share)
         rng.shuffle(others)
         rng.shuffle(learned)
@@ -127,10 +150,16 @@ class PackedBatches(IterableDataset):
         chosen += [0] * (count - len(chosen))
         picked = torch.tensor(chosen)
         target_weights = weights.flatten()[picked + 1].clamp(min=0)
-        target_weights[len(learned):] = self.phase.prompt_weight
-        target_weights[len(learned) + len(others):] = 0.0
+        target_weights[len(learned) :] = self.phase.prompt_weight
+        target_weights[len(learned) + len(others) :] = 0.0
         kinds = families.flatten()[picked + 1]
         kinds[(target_weights > 1) & (kinds != FAMILIES.index("marks"))] = FAMILIES.index("mark")
-        return {"tokens": tokens, "segments": segments, "positions": positions, "picked": picked,
-                "targets": tokens.flatten()[picked + 1], "weights": target_weights,
-                "kinds": kinds}
+        return {
+            "tokens": tokens,
+            "segments": segments,
+            "positions": positions,
+            "picked": picked,
+            "targets": tokens.flatten()[picked + 1],
+            "weights": target_weights,
+            "kinds": kinds,
+        }

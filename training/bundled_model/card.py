@@ -25,16 +25,21 @@ def describe_machine() -> str:
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.exists():
-        models = [line.split(": ", 1)[1] for line in info.read_text(encoding="utf-8").splitlines()
-                  if line.startswith("model name")]
+        models = [
+            line.split(": ", 1)[1]
+            for line in info.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         name = models[0] if models else name
     return f"{name}, {os.cpu_count()} cores"
 
 
 def _row(task: str, figures: dict[str, Any]) -> str:
     low, high = figures["interval_95"]
-    return f"| `{task}`: {TASKS[task]} | {figures['correct']} of {figures['n']} " \
+    return (
+        f"| `{task}`: {TASKS[task]} | {figures['correct']} of {figures['n']} "
         f"| {figures['accuracy']:.0%} | {low:.0%} to {high:.0%} |"
+    )
 
 
 def drop_unclaimed(folder: Path) -> None:
@@ -53,16 +58,24 @@ def write_card(folder: Path) -> None:
     table = "\n".join(head + [_row(*item) for item in record["tasks"].items()])
     if record["not_claimed"]:
         weak = [_row(*item) for item in record["not_claimed"].items()]
-        table += "\n\nMeasured below 75 %, therefore not claimed and not in the suite:\n\n" \
+        table += (
+            "\n\nMeasured below 75 %, therefore not claimed and not in the suite:\n\n"
             + "\n".join(head + weak)
-    familiar = ", ".join(f"`{task}` {figures['accuracy']:.0%}"
-                         for task, figures in record["trained_phrasings"].items())
+        )
+    familiar = ", ".join(
+        f"`{task}` {figures['accuracy']:.0%}"
+        for task, figures in record["trained_phrasings"].items()
+    )
     text = CARD_FILE.read_text(encoding="utf-8")
-    facts = {"table": table, "familiar": familiar, "digest": record["model_sha256"],
-             "seed": record["seed"],
-             "tokens": f"{record['training_tokens'] / 1e6:.1f} million",
-             "minutes": round(record["training_seconds"] / 60),
-             "machine": record["machine"]}
+    facts = {
+        "table": table,
+        "familiar": familiar,
+        "digest": record["model_sha256"],
+        "seed": record["seed"],
+        "tokens": f"{record['training_tokens'] / 1e6:.1f} million",
+        "minutes": round(record["training_seconds"] / 60),
+        "machine": record["machine"],
+    }
     for name, value in facts.items():
         text = text.replace(f"{{{name}}}", str(value))
     (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")

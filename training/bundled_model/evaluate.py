@@ -51,10 +51,14 @@ class Runner:
         past = 0
         while len(made) < max_tokens:
             past += len(ids)
-            logits = self.request.infer({
-                "input_ids": np.array([ids]), "attention_mask": np.ones((1, past), np.int64),
-                "position_ids": np.arange(past - len(ids), past)[None],
-                "beam_idx": np.zeros(1, np.int32)})["logits"]
+            logits = self.request.infer(
+                {
+                    "input_ids": np.array([ids]),
+                    "attention_mask": np.ones((1, past), np.int64),
+                    "position_ids": np.arange(past - len(ids), past)[None],
+                    "beam_idx": np.zeros(1, np.int32),
+                }
+            )["logits"]
             ids = [int(logits[0, -1].argmax())]
             if ids[0] in EOS_IDS:
                 break
@@ -87,13 +91,19 @@ def _is_call(check: Case, reply: str) -> bool:
 
 def _is_cited(check: Case, reply: str) -> bool:
     marks = re.findall(r"\[\d+\]", reply)
-    return reply.rstrip().endswith(check["citation"]) and marks == [check["citation"]] \
+    return (
+        reply.rstrip().endswith(check["citation"])
+        and marks == [check["citation"]]
         and any(text.lower() in reply.lower() for text in check["any_of"])
+    )
 
 
 def _is_refusal(check: Case, reply: str) -> bool:
-    return not tool_calls(reply) and not re.search(r"\[\d+\]", reply) \
+    return (
+        not tool_calls(reply)
+        and not re.search(r"\[\d+\]", reply)
         and any(text.lower() in reply.lower() for text in check["any_of"])
+    )
 
 
 JUDGES: dict[str, Callable[[Case, str], bool]] = {
@@ -139,17 +149,22 @@ def judge(
         results[case["task"]]["correct"] += right
         if not right and results[case["task"]]["shown"] < shown:
             results[case["task"]]["shown"] += 1
-            print(f"--- {case['id']} {json.dumps(case['check'])}\n"
-                  f"{text[-600:]}\n>>> {reply}", flush=True)
+            print(
+                f"--- {case['id']} {json.dumps(case['check'])}\n{text[-600:]}\n>>> {reply}",
+                flush=True,
+            )
     return results
 
 
 def summary(results: dict[str, Counter[str]]) -> Figures:
     """Accuracy and interval by task."""
     return {
-        task: {"n": count["n"], "correct": count["correct"],
-               "accuracy": round(count["correct"] / count["n"], 3),
-               "interval_95": wilson(count["correct"], count["n"])}
+        task: {
+            "n": count["n"],
+            "correct": count["correct"],
+            "accuracy": round(count["correct"] / count["n"], 3),
+            "interval_95": wilson(count["correct"], count["n"]),
+        }
         for task, count in results.items()
     }
 
@@ -163,8 +178,11 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=10_000, help="cases of each task at most")
     parser.add_argument("--show", type=int, default=0, help="failures of each task to print")
     parser.add_argument("--precision", default="bf16", choices=("f32", "bf16"))
-    parser.add_argument("--own-history", action="store_true",
-                        help="earlier replies are the model's own, not the written ones")
+    parser.add_argument(
+        "--own-history",
+        action="store_true",
+        help="earlier replies are the model's own, not the written ones",
+    )
     parser.add_argument("--record", type=Path, help="JSON with what to record beside the figures")
     options = parser.parse_args()
     runner = Runner(options.model, options.precision)
@@ -181,8 +199,10 @@ def measure(runner: Runner, suite: Path, options: argparse.Namespace) -> Figures
     tasks = summary(judge(runner, kept, options.show, own_history=options.own_history))
     print(suite.name)
     for task, figures in tasks.items():
-        print(f"{task:12} {figures['correct']:4}/{figures['n']:<4} {figures['accuracy']:.3f} "
-              f"{figures['interval_95']}")
+        print(
+            f"{task:12} {figures['correct']:4}/{figures['n']:<4} {figures['accuracy']:.3f} "
+            f"{figures['interval_95']}"
+        )
     return tasks
 
 
@@ -191,11 +211,19 @@ def record(options: argparse.Namespace, tasks: Figures, familiar: Figures) -> No
     about = json.loads(options.record.read_text(encoding="utf-8"))
     digest = hashlib.sha256((options.model / "openvino_model.bin").read_bytes()).hexdigest()
     claimed = {t: f for t, f in tasks.items() if f["accuracy"] >= CLAIMED_FROM}
-    write_json(options.model / "accuracy.json", {
-        "model": "octant-mini", "model_sha256": digest, "suite": options.suite.name,
-        "decoding": f"greedy, free-running, int8 weights, {options.precision}", **about,
-        "tasks": claimed, "not_claimed": {t: f for t, f in tasks.items() if t not in claimed},
-        "trained_phrasings": familiar})
+    write_json(
+        options.model / "accuracy.json",
+        {
+            "model": "octant-mini",
+            "model_sha256": digest,
+            "suite": options.suite.name,
+            "decoding": f"greedy, free-running, int8 weights, {options.precision}",
+            **about,
+            "tasks": claimed,
+            "not_claimed": {t: f for t, f in tasks.items() if t not in claimed},
+            "trained_phrasings": familiar,
+        },
+    )
 
 
 if __name__ == "__main__":

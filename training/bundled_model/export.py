@@ -25,19 +25,29 @@ from .tokenizer import MARKERS, SPECIAL
 
 END_OF_TURN, PADDING = "<|im_end|>", "<|endoftext|>"
 EOS_IDS = [SPECIAL.index(END_OF_TURN), SPECIAL.index(PADDING)]
-GENERATION = {"do_sample": False, "temperature": 0.0, "top_p": 1.0, "max_new_tokens": 192,
-              "eos_token_id": EOS_IDS, "pad_token_id": SPECIAL.index(PADDING)}
+GENERATION = {
+    "do_sample": False,
+    "temperature": 0.0,
+    "top_p": 1.0,
+    "max_new_tokens": 192,
+    "eos_token_id": EOS_IDS,
+    "pad_token_id": SPECIAL.index(PADDING),
+}
 
 
 def tokenizer_config(tokenizer: dict[str, Any]) -> dict[str, Any]:
     """The settings with which transformers loads tokenizer.json."""
     kept = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-    added = {str(token["id"]): {key: token[key] for key in kept}
-             for token in tokenizer["added_tokens"]}
+    added = {
+        str(token["id"]): {key: token[key] for key in kept} for token in tokenizer["added_tokens"]
+    }
     return {
-        "tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TURN,
-        "pad_token": PADDING, "model_max_length": ModelShape.max_position_embeddings,
-        "clean_up_tokenization_spaces": False, "added_tokens_decoder": added,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "eos_token": END_OF_TURN,
+        "pad_token": PADDING,
+        "model_max_length": ModelShape.max_position_embeddings,
+        "clean_up_tokenization_spaces": False,
+        "added_tokens_decoder": added,
         "chat_template": TEMPLATE_FILE.read_text(encoding="utf-8"),
     }
 
@@ -49,8 +59,13 @@ def write_json(path: Path, content: object) -> None:
 
 def write_source(work: Path, checkpoint: Path, folder: Path) -> None:
     """The model as a transformers folder, from which OpenVINO exports."""
-    config = Qwen3Config(**ModelShape().as_dict(), tie_word_embeddings=True, bos_token_id=None,
-                         eos_token_id=EOS_IDS[0], pad_token_id=EOS_IDS[1])
+    config = Qwen3Config(
+        **ModelShape().as_dict(),
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=EOS_IDS[0],
+        pad_token_id=EOS_IDS[1],
+    )
     model = Qwen3ForCausalLM(config)
     weights = torch.load(checkpoint, weights_only=True)["model"]
     missing, unexpected = model.load_state_dict(weights, strict=False)
@@ -78,8 +93,13 @@ def save_ir(model: ov.Model, folder: Path) -> None:
 def export_ir(source: Path, folder: Path, *, precise: bool) -> None:
     """The stateful IR: weights in 8 bit (per channel, asymmetric), and `precise` in 16 bit."""
     with tempfile.TemporaryDirectory() as scratch:
-        main_export(str(source), scratch, task="text-generation-with-past",
-                    convert_tokenizer=False, local_files_only=True)
+        main_export(
+            str(source),
+            scratch,
+            task="text-generation-with-past",
+            convert_tokenizer=False,
+            local_files_only=True,
+        )
         model = ov.Core().read_model(Path(scratch) / "openvino_model.xml")
         if precise:
             save_ir(model, folder / "precise")
@@ -92,8 +112,12 @@ def assemble(work: Path, checkpoint: Path, folder: Path, *, precise: bool) -> No
         source = Path(scratch) / "source"
         write_source(work, checkpoint, source)
         export_ir(source, folder, precise=precise)
-        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-                     "config.json"):
+        for name in (
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "chat_template.jinja",
+            "config.json",
+        ):
             shutil.copy(source / name, folder / name)
         write_json(folder / "generation_config.json", GENERATION)
 
@@ -117,8 +141,12 @@ def main() -> None:
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=options.out.parent) as scratch:
-        assemble(options.work, options.work / options.checkpoint, Path(scratch),
-                 precise=not options.no_precise)
+        assemble(
+            options.work,
+            options.work / options.checkpoint,
+            Path(scratch),
+            precise=not options.no_precise,
+        )
         install(Path(scratch), options.out)
 
 

@@ -38,8 +38,12 @@ def _environment() -> ImmutableSandboxedEnvironment:
 _TEMPLATE = _environment().from_string(TEMPLATE_FILE.read_text(encoding="utf-8"))
 
 
-def render(messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None = None, *,
-           generate: bool = False) -> str:
+def render(
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]] | None = None,
+    *,
+    generate: bool = False,
+) -> str:
     """The text of a conversation, ready for the model's next turn if `generate`."""
     return _TEMPLATE.render(messages=messages, tools=tools or None, add_generation_prompt=generate)
 

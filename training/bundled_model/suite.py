@@ -68,6 +68,7 @@ def _with(make: Callable[[random.Random, Split], Dialog], *kinds: str) -> Callab
     def build(rng: random.Random, split: Split) -> tuple[Dialog, int, dict[str, Any]]:
         dialog = make(rng, split)
         return dialog, *_last(dialog, *kinds)
+
     return build
 
 

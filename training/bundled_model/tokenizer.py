@@ -19,8 +19,10 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 FUNCTION_WORDS = "the|of|is|in|a|to|and|for|at|on|from|my|me|with|what|you|it|do|does"
 MARK = r" ?\[\p{N}{1,2}\]"
-PATTERN = (rf" (?:{FUNCTION_WORDS}) (?=[\p{{L}}\p{{N}}])|\n|\p{{L}}+|{MARK}|\p{{N}}"
-           rf"|(?:(?!{MARK})[^\p{{L}}\p{{N}}\n])+")
+PATTERN = (
+    rf" (?:{FUNCTION_WORDS}) (?=[\p{{L}}\p{{N}}])|\n|\p{{L}}+|{MARK}|\p{{N}}"
+    rf"|(?:(?!{MARK})[^\p{{L}}\p{{N}}\n])+"
+)
 
 
 def _corpus(seed: int, dialogs: int) -> Iterator[str]:
@@ -35,14 +37,19 @@ def _corpus(seed: int, dialogs: int) -> Iterator[str]:
 def train_tokenizer(seed: int, vocabulary: int, dialogs: int = 20_000) -> Tokenizer:
     """Learn the vocabulary from generated dialogs; markers keep ids of their own."""
     tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([
-        pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
-        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-    ])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary - len(MARKERS), special_tokens=list(SPECIAL),
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        vocab_size=vocabulary - len(MARKERS),
+        special_tokens=list(SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
     tokenizer.train_from_iterator(_corpus(seed, dialogs), trainer)
     tokenizer.add_tokens(list(MARKERS))
     return tokenizer
@@ -50,8 +57,14 @@ def train_tokenizer(seed: int, vocabulary: int, dialogs: int = 20_000) -> Tokeni
 
 def check_lossless(tokenizer: Tokenizer) -> None:
     """Fail if any of some awkward texts does not survive encoding."""
-    texts = ("héllo  wörld\t\r\n 漢字 😀 \u200d", "a the  the of of", " lead", "x\u0000y",
-             "1,234.5e-6", "".join(chr(code) for code in range(1, 0x250)))
+    texts = (
+        "héllo  wörld\t\r\n 漢字 😀 \u200d",
+        "a the  the of of",
+        " lead",
+        "x\u0000y",
+        "1,234.5e-6",
+        "".join(chr(code) for code in range(1, 0x250)),
+    )
     for text in texts:
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         if tokenizer.decode(ids, skip_special_tokens=False) != text:

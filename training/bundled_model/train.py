@@ -42,8 +42,9 @@ def phases() -> list[Phase]:
         Phase("long", 500_000, 1024, 6, long_talks, 0.0, 0.4),
         Phase("decay", 6_500_000, 512, 10, plain, 0.0, 0.4, rate=(1.0, 0.0)),
         Phase("again", 2_500_000, 512, 10, plain, 0.0, 0.4, rate=(0.6, 0.5)),
-        Phase("pairs", 5_000_000, 512, 10, Shares(marks=0.01, pairs=0.15), 0.0, 0.4,
-              rate=(0.5, 0.05)),
+        Phase(
+            "pairs", 5_000_000, 512, 10, Shares(marks=0.01, pairs=0.15), 0.0, 0.4, rate=(0.5, 0.05)
+        ),
         Phase("finish", 800_000, 1024, 6, long_talks, 0.0, 0.4, rate=(0.05, 0.0)),
     ]
 
@@ -65,10 +66,17 @@ class Ledger:
     def report(self, step: int, tokens: int, scale: float) -> None:
         """Write one line and start over."""
         means = self.losses / self.counts.clamp(min=1)
-        entry = {"step": step, "tokens": tokens, "seconds": round(time.time() - self.began),
-                 "scale": round(scale, 3)}
-        entry |= {name: round(float(mean), 3) for name, mean, count
-                  in zip(FAMILIES, means, self.counts, strict=True) if count}
+        entry = {
+            "step": step,
+            "tokens": tokens,
+            "seconds": round(time.time() - self.began),
+            "scale": round(scale, 3),
+        }
+        entry |= {
+            name: round(float(mean), 3)
+            for name, mean, count in zip(FAMILIES, means, self.counts, strict=True)
+            if count
+        }
         line = json.dumps(entry)
         print(line, flush=True)
         with self.path.open("a", encoding="utf-8") as file:
@@ -122,8 +130,9 @@ class Trainer:
     def _advance(self, batch: dict[str, Tensor], batch_tokens: int, rate: float) -> None:
         scale = rate * min(1.0, (self.step + 1) / WARMUP_STEPS)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = self.compiled(batch["tokens"], batch["positions"],
-                                   packed_mask(batch["segments"]), batch["picked"])
+            logits = self.compiled(
+                batch["tokens"], batch["positions"], packed_mask(batch["segments"]), batch["picked"]
+            )
         losses = F.cross_entropy(logits.float(), batch["targets"], reduction="none")
         ((losses * batch["weights"]).sum() / batch["weights"].sum()).backward()
         self.optimisers.step(scale)
@@ -146,9 +155,15 @@ class Trainer:
 
     def save(self, name: str) -> None:
         """Write a checkpoint atomically."""
-        state = {"model": self.average, "raw": self.model.state_dict(),
-                 "optimisers": self.optimisers.state(), "tokens": self.tokens, "step": self.step,
-                 "seed": self.seed, "seconds": round(time.time() - self.ledger.began)}
+        state = {
+            "model": self.average,
+            "raw": self.model.state_dict(),
+            "optimisers": self.optimisers.state(),
+            "tokens": self.tokens,
+            "step": self.step,
+            "seed": self.seed,
+            "seconds": round(time.time() - self.ledger.began),
+        }
         torch.save(state, self.work / "part.tmp")
         (self.work / "part.tmp").rename(self.work / name)
 

@@ -10,8 +10,13 @@ from .values import draw
 
 FORMS = section_map("calculator")
 OPERATIONS = [section for name, section in FORMS.items() if name != "plain"]
-DESCRIPTIONS = ("Evaluate an arithmetic expression", "Calculate the value of an expression",
-                "A calculator", "Does arithmetic", "Compute an expression")
+DESCRIPTIONS = (
+    "Evaluate an arithmetic expression",
+    "Calculate the value of an expression",
+    "A calculator",
+    "Does arithmetic",
+    "Compute an expression",
+)
 
 
 def calculator_tool(rng: random.Random) -> Tool:
@@ -45,8 +50,9 @@ def _problem(rng: random.Random, split: Split) -> tuple[str, str]:
     return _worded(rng, split, section, values)
 
 
-def _worded(rng: random.Random, split: Split, section: Section,
-            values: dict[str, str]) -> tuple[str, str]:
+def _worded(
+    rng: random.Random, split: Split, section: Section, values: dict[str, str]
+) -> tuple[str, str]:
     """A plain form such as "What is ...?" around the operation in words."""
     index = rng.randrange(len(section.of("x", "train")))
     expression = fill(section.of("x", "train")[index], **values)
@@ -61,8 +67,12 @@ def calculate(dialog: Dialog, rng: random.Random, split: Split) -> None:
     dialog.user(disturb(rng, asked) if split == "train" else asked)
     dialog.call("calculator", {"expression": expression})
     value = evaluated(expression)
-    shapes = (value, {"result": value}, {"value": value},
-              {"expression": expression, "result": value})
+    shapes = (
+        value,
+        {"result": value},
+        {"value": value},
+        {"expression": expression, "result": value},
+    )
     dialog.result(json.dumps(rng.choice(shapes)))
     dialog.assistant(f"{expression} = {value}.", {"kind": "contains", "all": [str(value)]})
 

@@ -46,10 +46,15 @@ def main() -> int:
         kinds = sorted({kind for kind, _ in found})
         for kind in kinds:
             sizes = [len(found[kind, split]) for split in SPLITS]
-            print(f"{path.stem:18} {kind:3} train {sizes[0]:4} validation {sizes[1]:3} "
-                  f"final {sizes[2]:3}")
-            for one, other in (("train", "validation"), ("train", "final"),
-                               ("validation", "final")):
+            print(
+                f"{path.stem:18} {kind:3} train {sizes[0]:4} validation {sizes[1]:3} "
+                f"final {sizes[2]:3}"
+            )
+            for one, other in (
+                ("train", "validation"),
+                ("train", "final"),
+                ("validation", "final"),
+            ):
                 common = found[kind, one] & found[kind, other]
                 clashes += [f"{path.stem}: {one} and {other}: {frame}" for frame in common]
     print("\n".join(clashes) or "no frame stands in two splits")

@@ -12,10 +12,44 @@ POLICIES = load_sections("policy")
 FORMS = section_map("cite")
 ABSENT = FORMS["absent"].of("a", "train")[0]
 KINDS = {
-    "place": ("museum", "office", "library", "clinic", "station", "school", "hotel", "factory",
-              "theatre", "pool", "garden", "shop", "market", "castle", "bar", "harbour"),
-    "product": ("printer", "pump", "laptop", "kettle", "router", "lamp", "scooter", "drill", "bike",
-                "camera", "oven", "chair", "tent", "watch", "phone", "mixer", "sensor", "drone"),
+    "place": (
+        "museum",
+        "office",
+        "library",
+        "clinic",
+        "station",
+        "school",
+        "hotel",
+        "factory",
+        "theatre",
+        "pool",
+        "garden",
+        "shop",
+        "market",
+        "castle",
+        "bar",
+        "harbour",
+    ),
+    "product": (
+        "printer",
+        "pump",
+        "laptop",
+        "kettle",
+        "router",
+        "lamp",
+        "scooter",
+        "drill",
+        "bike",
+        "camera",
+        "oven",
+        "chair",
+        "tent",
+        "watch",
+        "phone",
+        "mixer",
+        "sensor",
+        "drone",
+    ),
     "project": ("project", "team", "program", "study", "app", "report"),
 }
 
@@ -99,8 +133,9 @@ def _generic(rng: random.Random, noun: str, entity: str, split: Split) -> Fact:
 
 def _policy(rng: random.Random, section: Section, split: Split) -> Fact:
     value = draw(rng, section.attributes[-1], split)
-    return Fact(fill(section.of("s", "train")[0], v=value), rng.choice(section.of("q", "train")),
-                value)
+    return Fact(
+        fill(section.of("s", "train")[0], v=value), rng.choice(section.of("q", "train")), value
+    )
 
 
 def _policies(split: Split) -> list[Section]:
@@ -117,7 +152,8 @@ def _near_misses(rng: random.Random, split: Split, count: int) -> list[Fact]:
     pairs = [(e, s) for e in entities for s in (*sections, *dict.fromkeys(nouns))]
     rng.shuffle(pairs)
     return [
-        _stated(rng, about, entity, split) if isinstance(about, Section)
+        _stated(rng, about, entity, split)
+        if isinstance(about, Section)
         else _generic(rng, about, entity, split)
         for entity, about in pairs[:count]
     ]
@@ -137,10 +173,18 @@ def _facts(rng: random.Random, split: Split, count: int) -> list[Fact]:
 
 def filler(rng: random.Random, split: Split) -> str:
     """A sentence that answers nothing."""
-    return sentence_case(fill(
-        rng.choice(FORMS["filler"].of("s", "train")), p=draw(rng, "person", split),
-        r=draw(rng, "name", split), c=draw(rng, "city", split), w=draw(rng, "weekday", split),
-        x=draw(rng, "weather", split), k=draw(rng, "thing", split), f=draw(rng, "food", split)))
+    return sentence_case(
+        fill(
+            rng.choice(FORMS["filler"].of("s", "train")),
+            p=draw(rng, "person", split),
+            r=draw(rng, "name", split),
+            c=draw(rng, "city", split),
+            w=draw(rng, "weekday", split),
+            x=draw(rng, "weather", split),
+            k=draw(rng, "thing", split),
+            f=draw(rng, "food", split),
+        )
+    )
 
 
 def _lines(rng: random.Random, facts: list[Fact], split: Split) -> list[list[Fact | str]]:
@@ -174,8 +218,9 @@ def _check(fact: Fact, number: int | None) -> dict[str, object]:
     return {"kind": "cited", "any_of": [fact.value], "citation": f"[{number}]"}
 
 
-def cite(rng: random.Random, split: Split, *, absent: bool | None = None,
-         in_system: bool | None = None) -> Dialog:
+def cite(
+    rng: random.Random, split: Split, *, absent: bool | None = None, in_system: bool | None = None
+) -> Dialog:
     """Questions over texts; `absent` forces whether a question without an answer is asked."""
     if split == "train" and absent is None:
         return many_questions(rng, in_system=in_system)
@@ -198,8 +243,14 @@ def many_questions(rng: random.Random, *, in_system: bool | None) -> Dialog:
     return _asked(rng, "train", Dialog("cite"), _lines(rng, facts, "train"), asked, in_system)
 
 
-def _asked(rng: random.Random, split: Split, dialog: Dialog, texts: list[list[Fact | str]],
-           asked: list[Fact], in_system: bool | None) -> Dialog:
+def _asked(
+    rng: random.Random,
+    split: Split,
+    dialog: Dialog,
+    texts: list[list[Fact | str]],
+    asked: list[Fact],
+    in_system: bool | None,
+) -> Dialog:
     """The dialog in which the facts are asked for, in order, with their replies."""
     where = {id(part): number for number, text in enumerate(texts, 1) for part in text}
     shown = _render(rng, texts)

@@ -13,11 +13,20 @@ from .tools import tool_dialog, use_tool
 from .warmup import match_pairs, name_the_text, warmup
 
 SYSTEMS = (
-    "You are a helpful assistant.", "You are octant-mini.", "Be brief.", "You are a friendly bot.",
-    "Answer in one sentence.", "You work for a shop.", "You are the assistant of a small company.",
-    "Be polite and short.", "You are an assistant with tools.", "Follow the instructions.",
-    "You are a helpful AI assistant. Answer the user.", "Today is a good day. Help the user.",
-    "You are a careful assistant. Use tools when needed.", "Speak plainly.",
+    "You are a helpful assistant.",
+    "You are octant-mini.",
+    "Be brief.",
+    "You are a friendly bot.",
+    "Answer in one sentence.",
+    "You work for a shop.",
+    "You are the assistant of a small company.",
+    "Be polite and short.",
+    "You are an assistant with tools.",
+    "Follow the instructions.",
+    "You are a helpful AI assistant. Answer the user.",
+    "Today is a good day. Help the user.",
+    "You are a careful assistant. Use tools when needed.",
+    "Speak plainly.",
 )
 
 
@@ -54,8 +63,13 @@ def _interlude(dialog: Dialog, rng: random.Random, split: Split) -> None:
 
 
 FAMILIES = {
-    cite: 0.32, extract: 0.22, tool_dialog: 0.21, calculator_dialog: 0.09, recall: 0.07,
-    talk_dialog: 0.05, compound: 0.04,
+    cite: 0.32,
+    extract: 0.22,
+    tool_dialog: 0.21,
+    calculator_dialog: 0.09,
+    recall: 0.07,
+    talk_dialog: 0.05,
+    compound: 0.04,
 }
 
 

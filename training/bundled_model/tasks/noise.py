@@ -2,10 +2,35 @@
 
 import random
 
-LEADS = ("Please, ", "Hi, ", "Hello! ", "OK, ", "Now ", "So ", "Well, ", "Hey, ", "One question: ",
-         "And ", "Quick one: ", "I wonder: ", "Then ", "Next: ", "Thanks. ", "Listen: ")
-TAILS = (" Please.", " Thanks!", " Thank you.", " Can you do that?", " It is urgent.", " please",
-         " I need it now.", " Be quick.", " Right?")
+LEADS = (
+    "Please, ",
+    "Hi, ",
+    "Hello! ",
+    "OK, ",
+    "Now ",
+    "So ",
+    "Well, ",
+    "Hey, ",
+    "One question: ",
+    "And ",
+    "Quick one: ",
+    "I wonder: ",
+    "Then ",
+    "Next: ",
+    "Thanks. ",
+    "Listen: ",
+)
+TAILS = (
+    " Please.",
+    " Thanks!",
+    " Thank you.",
+    " Can you do that?",
+    " It is urgent.",
+    " please",
+    " I need it now.",
+    " Be quick.",
+    " Right?",
+)
 DROPPED = {"the", "a", "an", "is", "please", "of", "my", "do", "does", "for", "to", "that", "me"}
 
 

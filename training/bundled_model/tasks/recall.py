@@ -9,8 +9,23 @@ from .values import draw
 
 KNOWN = load_sections("recall")
 GENERIC = section_map("recall_generic")
-GENERIC_KINDS = ("word", "number", "title", "phrase", "id", "name", "city", "colour", "animal",
-                 "full_name", "time", "date", "password", "shelf", "company")
+GENERIC_KINDS = (
+    "word",
+    "number",
+    "title",
+    "phrase",
+    "id",
+    "name",
+    "city",
+    "colour",
+    "animal",
+    "full_name",
+    "time",
+    "date",
+    "password",
+    "shelf",
+    "company",
+)
 
 
 @dataclass(frozen=True)
@@ -49,8 +64,12 @@ def memory(rng: random.Random, split: Split) -> Memory:
         noun = draw(rng, "noun", split)
         label = f"your {noun}" if section.name == "generic" else f"the {noun}"
         value = draw(rng, rng.choice(GENERIC_KINDS), split)
-    return Memory(label, value, fill(section.pick(rng, "s", split), v=value, n=noun),
-                  fill(section.pick(rng, "q", split), n=noun))
+    return Memory(
+        label,
+        value,
+        fill(section.pick(rng, "s", split), v=value, n=noun),
+        fill(section.pick(rng, "q", split), n=noun),
+    )
 
 
 def memories(rng: random.Random, split: Split, count: int) -> list[Memory]:

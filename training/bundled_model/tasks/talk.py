@@ -21,8 +21,23 @@ def _typed(rng: random.Random, split: Split, text: str) -> str:
 
 
 def _word(rng: random.Random, split: Split) -> str:
-    kind = rng.choice(("word", "title", "animal", "thing", "food", "noun", "city", "person",
-                       "hobby", "colour", "job", "company", "language"))
+    kind = rng.choice(
+        (
+            "word",
+            "title",
+            "animal",
+            "thing",
+            "food",
+            "noun",
+            "city",
+            "person",
+            "hobby",
+            "colour",
+            "job",
+            "company",
+            "language",
+        )
+    )
     return draw(rng, kind, split)
 
 
@@ -38,22 +53,24 @@ def refuse(dialog: Dialog, rng: random.Random, split: Split) -> None:
     """One request that is refused."""
     section = rng.choice((*REFUSALS, REFUSALS[2], REFUSALS[2]))
     if section.name == "arithmetic" and any(
-            tool["function"]["name"] == "calculator" for tool in dialog.tools):
+        tool["function"]["name"] == "calculator" for tool in dialog.tools
+    ):
         section = REFUSALS[0]
     frame = section.pick(rng, "s", split)
-    request = fill(frame, w=_word(rng, split), i=draw(rng, "number", split),
-                   j=draw(rng, "number", split))
+    request = fill(
+        frame, w=_word(rng, split), i=draw(rng, "number", split), j=draw(rng, "number", split)
+    )
     dialog.user(_typed(rng, split, request))
-    dialog.assistant(section.of("a", "train")[0],
-                     {"kind": "refusal", "any_of": ["Sorry, I can't"]})
+    dialog.assistant(section.of("a", "train")[0], {"kind": "refusal", "any_of": ["Sorry, I can't"]})
 
 
 def unfounded(dialog: Dialog, rng: random.Random, split: Split) -> None:
     """A question about something particular although no texts were given."""
     question = fill(rng.choice(FACTS).pick(rng, "q", split), e=_word(rng, split))
     dialog.user(_typed(rng, split, question))
-    dialog.assistant(REFUSALS[2].of("a", "train")[0],
-                     {"kind": "refusal", "any_of": ["Sorry, I can't"]})
+    dialog.assistant(
+        REFUSALS[2].of("a", "train")[0], {"kind": "refusal", "any_of": ["Sorry, I can't"]}
+    )
 
 
 def talk_dialog(rng: random.Random, split: Split) -> Dialog:

@@ -10,16 +10,36 @@ from .values import ANIMALS, FOODS, THINGS, VERBS, coined, draw
 
 TOOLS = load_sections("tools")
 NUMERIC = {"count", "number", "minutes", "big", "degrees", "percent", "year", "decimal"}
-ERRORS = ("not found", "no permission", "timed out", "invalid request", "service is down",
-          "no such entry", "try again later", "limit reached", "unknown id")
+ERRORS = (
+    "not found",
+    "no permission",
+    "timed out",
+    "invalid request",
+    "service is down",
+    "no such entry",
+    "try again later",
+    "limit reached",
+    "unknown id",
+)
 SYNONYMS = {
-    "city": ("location", "place", "town"), "date": ("day", "when"), "time": ("at", "when"),
-    "order_id": ("order", "order_number", "id"), "minutes": ("duration", "mins"),
-    "to": ("recipient", "address"), "text": ("message", "content", "body"),
-    "name": ("person", "who", "full_name"), "product": ("item", "article"),
-    "origin": ("start", "from_city"), "destination": ("end", "to_city"), "title": ("subject",),
-    "people": ("guests", "persons"), "query": ("q", "term"), "path": ("file", "filename"),
-    "email": ("mail", "address"), "amount": ("value", "sum"), "room": ("room_id",),
+    "city": ("location", "place", "town"),
+    "date": ("day", "when"),
+    "time": ("at", "when"),
+    "order_id": ("order", "order_number", "id"),
+    "minutes": ("duration", "mins"),
+    "to": ("recipient", "address"),
+    "text": ("message", "content", "body"),
+    "name": ("person", "who", "full_name"),
+    "product": ("item", "article"),
+    "origin": ("start", "from_city"),
+    "destination": ("end", "to_city"),
+    "title": ("subject",),
+    "people": ("guests", "persons"),
+    "query": ("q", "term"),
+    "path": ("file", "filename"),
+    "email": ("mail", "address"),
+    "amount": ("value", "sum"),
+    "room": ("room_id",),
 }
 
 
@@ -43,17 +63,22 @@ def _typed(kind: str, value: str) -> Any:
 
 
 OPTIONAL: dict[str, Any] = {
-    "limit": {"type": "integer"}, "verbose": {"type": "boolean"}, "comment": {"type": "string"},
+    "limit": {"type": "integer"},
+    "verbose": {"type": "boolean"},
+    "comment": {"type": "string"},
     "format": {"type": "string", "enum": ["short", "long"]},
-    "mode": {"type": "string", "enum": ["fast", "safe", "full"]}, "tags": {"type": "array"},
+    "mode": {"type": "string", "enum": ["fast", "safe", "full"]},
+    "tags": {"type": "array"},
 }
 
 
 def declare(name: str, description: str, properties: dict[str, Any]) -> Tool:
     """An OpenAI-shaped declaration in which every parameter is required."""
     parameters = {"type": "object", "properties": properties, "required": list(properties)}
-    return {"type": "function", "function": {
-        "name": name, "description": description, "parameters": parameters}}
+    return {
+        "type": "function",
+        "function": {"name": name, "description": description, "parameters": parameters},
+    }
 
 
 def _declared(rng: random.Random, section: Section, renamed: dict[str, str]) -> Tool:
@@ -85,8 +110,23 @@ def _renaming(rng: random.Random, section: Section) -> dict[str, str]:
 def coined_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, Any]]:
     """A tool of made-up words, the request that names what it does, and the arguments."""
     verb, thing = coined(rng), coined(rng)
-    kinds = rng.sample(("city", "count", "name", "id", "date", "phrase", "colour", "word",
-                        "number", "time", "email", "animal"), rng.choice((1, 1, 2, 2, 3)))
+    kinds = rng.sample(
+        (
+            "city",
+            "count",
+            "name",
+            "id",
+            "date",
+            "phrase",
+            "colour",
+            "word",
+            "number",
+            "time",
+            "email",
+            "animal",
+        ),
+        rng.choice((1, 1, 2, 2, 3)),
+    )
     keys = [rng.choice((kind, coined(rng))) for kind in kinds]
     values = [draw(rng, kind, split) for kind in kinds]
     properties = {
@@ -96,9 +136,15 @@ def coined_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, 
     arguments = {k: _typed(kind, v) for k, kind, v in zip(keys, kinds, values, strict=True)}
     given = " and ".join(f"{k} {v}" for k, v in zip(keys, values, strict=True))
     tool = declare(f"{verb}_{thing}", f"{verb.capitalize()} a {thing}", properties)
-    asked = rng.choice((f"{verb.capitalize()} a {thing} with {given}.",
-                        f"{verb} the {thing}: {given}", f"Use {verb}_{thing} with {given}.",
-                        f"Please {verb} a {thing}, {given}.", f"Call {verb}_{thing}, {given}."))
+    asked = rng.choice(
+        (
+            f"{verb.capitalize()} a {thing} with {given}.",
+            f"{verb} the {thing}: {given}",
+            f"Use {verb}_{thing} with {given}.",
+            f"Please {verb} a {thing}, {given}.",
+            f"Call {verb}_{thing}, {given}.",
+        )
+    )
     return tool, asked, arguments
 
 
@@ -114,23 +160,44 @@ PHRASES = {
     "id": ("with the number {v}", "number {v}", "for order {v}", "{v}"),
     "email": ("for {v}", "and tell {v}", "to {v}"),
     "street": ("at {v}", "to {v}", "from {v}"),
-    "colour": ("in {v}", "with the colour {v}"), "shelf": ("in room {v}", "on shelf {v}"),
+    "colour": ("in {v}", "with the colour {v}"),
+    "shelf": ("in room {v}", "on shelf {v}"),
     "phrase": ("called {v}", "titled {v}", "named {v}", "with the text {v}"),
     "word": ("on {v}", "called {v}", "named {v}", "for {v}"),
 }
 KEYS = {
     "city": ("city", "place", "town", "destination", "origin"),
-    "date": ("date", "day", "when"), "time": ("time", "at", "hour"),
+    "date": ("date", "day", "when"),
+    "time": ("time", "at", "hour"),
     "name": ("name", "person", "customer", "owner", "user"),
     "full_name": ("name", "customer", "employee", "person", "client", "reader", "student"),
     "count": ("count", "days", "people", "copies", "pieces", "amount"),
-    "minutes": ("minutes", "duration"), "number": ("amount", "price", "sum", "budget"),
-    "id": ("id", "number", "order_id", "code", "reference"), "email": ("email", "mail", "contact"),
-    "street": ("address", "street"), "colour": ("colour", "color"), "shelf": ("room", "shelf"),
-    "phrase": ("title", "text", "subject", "label"), "word": ("name", "target", "server", "host"),
+    "minutes": ("minutes", "duration"),
+    "number": ("amount", "price", "sum", "budget"),
+    "id": ("id", "number", "order_id", "code", "reference"),
+    "email": ("email", "mail", "contact"),
+    "street": ("address", "street"),
+    "colour": ("colour", "color"),
+    "shelf": ("room", "shelf"),
+    "phrase": ("title", "text", "subject", "label"),
+    "word": ("name", "target", "server", "host"),
 }
-OPENINGS = ("", "", "", "Please ", "Can you ", "I want to ", "We need to ", "Could you ",
-            "I have to ", "I would like to ", "Let us ", "You must ", "It is time to ", "Go and ")
+OPENINGS = (
+    "",
+    "",
+    "",
+    "Please ",
+    "Can you ",
+    "I want to ",
+    "We need to ",
+    "Could you ",
+    "I have to ",
+    "I would like to ",
+    "Let us ",
+    "You must ",
+    "It is time to ",
+    "Go and ",
+)
 
 
 def made_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, Any]]:
@@ -141,8 +208,10 @@ def made_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, An
     if len(set(keys)) < len(keys):
         return made_tool(rng, split)
     values = [draw(rng, kind, split) for kind in kinds]
-    properties = {key: {"type": "integer" if kind in NUMERIC else "string"}
-                  for key, kind in zip(keys, kinds, strict=True)}
+    properties = {
+        key: {"type": "integer" if kind in NUMERIC else "string"}
+        for key, kind in zip(keys, kinds, strict=True)
+    }
     arguments = {k: _typed(kind, v) for k, kind, v in zip(keys, kinds, values, strict=True)}
     said = [fill(rng.choice(PHRASES[kind]), v=v) for kind, v in zip(kinds, values, strict=True)]
     rng.shuffle(said)
@@ -152,8 +221,14 @@ def made_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, An
     if rng.random() < 0.2:
         request = sentence_case(f"{said[0]} {opening.lower()}{' '.join([core, *said[1:]])}.")
     name = rng.choice((f"{verb}_{thing}", f"{thing}_{verb}", f"{verb}_{thing}s", f"do_{verb}"))
-    description = rng.choice((f"{verb.capitalize()} a {thing}", f"{verb.capitalize()} some {thing}",
-                              f"{verb.capitalize()} {thing}s", f"Lets you {verb} a {thing}"))
+    description = rng.choice(
+        (
+            f"{verb.capitalize()} a {thing}",
+            f"{verb.capitalize()} some {thing}",
+            f"{verb.capitalize()} {thing}s",
+            f"Lets you {verb} a {thing}",
+        )
+    )
     return declare(name, description, properties), request, arguments
 
 
@@ -198,10 +273,27 @@ def _made_result(rng: random.Random, split: Split, section: Section | None) -> d
         return {"error": rng.choice(ERRORS)}
     if section is not None and rng.random() < 0.75:
         return {k: _typed(kind, draw(rng, kind, split)) for k, kind in _pairs(section, "r")}
-    kinds = ("number", "word", "title", "status", "date", "time", "id", "city", "count", "phrase",
-             "weather", "person", "bool", "decimal", "degrees")
-    pairs = {draw(rng, "noun", split).replace(" ", "_"): rng.choice(kinds)
-             for _ in range(rng.choice((1, 2, 2, 3)))}
+    kinds = (
+        "number",
+        "word",
+        "title",
+        "status",
+        "date",
+        "time",
+        "id",
+        "city",
+        "count",
+        "phrase",
+        "weather",
+        "person",
+        "bool",
+        "decimal",
+        "degrees",
+    )
+    pairs = {
+        draw(rng, "noun", split).replace(" ", "_"): rng.choice(kinds)
+        for _ in range(rng.choice((1, 2, 2, 3)))
+    }
     return {key: _typed(kind, draw(rng, kind, split)) for key, kind in pairs.items()}
 
 

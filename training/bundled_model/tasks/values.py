@@ -75,15 +75,18 @@ def _email(rng: random.Random) -> str:
 def _phone(rng: random.Random) -> str:
     if rng.random() < 0.5:
         return f"{rng.randint(200, 999)}-{rng.randint(1000, 9999)}"
-    return f"+{rng.randint(1, 99)} {rng.randint(10, 99)} {rng.randint(100, 999)} " \
+    return (
+        f"+{rng.randint(1, 99)} {rng.randint(10, 99)} {rng.randint(100, 999)} "
         f"{rng.randint(1000, 9999)}"
+    )
 
 
 def _date(rng: random.Random) -> str:
     day, month, year = rng.randint(1, 28), rng.randint(1, 12), rng.randint(2015, 2032)
     name = MONTHS[month - 1]
-    return rng.choice((f"{year}-{month:02}-{day:02}", f"{day} {name}", f"{name} {day}",
-                       f"{day} {name} {year}"))
+    return rng.choice(
+        (f"{year}-{month:02}-{day:02}", f"{day} {name}", f"{name} {day}", f"{day} {name} {year}")
+    )
 
 
 def _time(rng: random.Random) -> str:
@@ -120,8 +123,14 @@ def _money(rng: random.Random) -> str:
 
 
 def _place(rng: random.Random) -> str:
-    return rng.choice((f"room {_shelf(rng)}", f"the {rng.choice(COLOURS)} hall", "hall "
-                       + coined(rng).capitalize(), f"the {rng.choice(DOORS)} desk"))
+    return rng.choice(
+        (
+            f"room {_shelf(rng)}",
+            f"the {rng.choice(COLOURS)} hall",
+            "hall " + coined(rng).capitalize(),
+            f"the {rng.choice(DOORS)} desk",
+        )
+    )
 
 
 def _shelf(rng: random.Random) -> str:

@@ -17,8 +17,10 @@ def repeat(rng: random.Random, split: Split) -> Dialog:
     """Say a list of words again."""
     dialog = Dialog("warmup")
     for _ in range(2):
-        words = " ".join(coined(rng) if rng.random() < 0.5 else draw(rng, rng.choice(KINDS), split)
-                         for _ in range(rng.randint(2, 9)))
+        words = " ".join(
+            coined(rng) if rng.random() < 0.5 else draw(rng, rng.choice(KINDS), split)
+            for _ in range(rng.randint(2, 9))
+        )
         dialog.user(rng.choice(("Repeat: {}", "Say {}", "Repeat this: {}")).format(words))
         dialog.assistant(words)
     return dialog
@@ -67,9 +69,12 @@ def mark_words(rng: random.Random, split: Split) -> Dialog:
     dialog = Dialog("marks")
     texts = _marked(rng, split)
     dialog.user("Mark all words.\n" + "\n".join(f"[{n}] {text}." for n, text in texts.items()))
-    dialog.assistant("\n".join(
-        f"[{n}] " + " ".join(f"{word} [{n}]" for word in text.split())
-        for n, text in texts.items()))
+    dialog.assistant(
+        "\n".join(
+            f"[{n}] " + " ".join(f"{word} [{n}]" for word in text.split())
+            for n, text in texts.items()
+        )
+    )
     return dialog
 
 
@@ -101,7 +106,7 @@ def match_pairs(rng: random.Random, split: Split) -> Dialog:
     texts = {pair: shape.format(*pair, draw(rng, rng.choice(KINDS), split)) for pair in shown}
     marks = {pair: f" [{number}]" for number, pair in enumerate(shown, 1)}
     listed = "\n".join(f"[{number}] {texts[pair]}" for number, pair in enumerate(shown, 1))
-    asked = rng.sample(shown, min(4, len(shown))) + rng.sample(pairs[len(shown):], 2)
+    asked = rng.sample(shown, min(4, len(shown))) + rng.sample(pairs[len(shown) :], 2)
     rng.shuffle(asked)
     for turn, pair in enumerate(asked):
         question = rng.choice(("{0} {1}?", "{1} of {0}?", "What is the {1} of {0}?")).format(*pair)
