@@ -300,8 +300,9 @@ class EngineSupervisor:
         )
 
     def _log_state(self, state: DeploymentState, reason: str, delay_ns: int) -> None:
-        """What went wrong is a warning, an engine that keeps failing an error, the rest is news."""
-        level = logging.INFO
+        """What went wrong is a warning, an engine that keeps failing an error."""
+        on_the_way = (DeploymentState.LOADING, DeploymentState.WARMING, DeploymentState.PROBING)
+        level = logging.DEBUG if state in on_the_way else logging.INFO
         if reason and state is DeploymentState.LOADING:
             level = logging.WARNING
         elif state is DeploymentState.FAILED:
