@@ -89,7 +89,7 @@ def test_the_company_of_a_row_changes_nothing(
         sampler.sample(logits[index : index + 1], [row(index)])[0] for index in range(len(kinds))
     ]
     order = list(range(len(kinds)))
-    shuffler.shuffle(order)  # type: ignore[attr-defined]
+    shuffler.shuffle(order)
     together = sampler.sample(logits[order], [row(index) for index in order])
     assert together == [alone[index] for index in order]
 

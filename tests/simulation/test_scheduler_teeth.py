@@ -54,10 +54,10 @@ def blocks_are_published_before_they_are_computed(patch: pytest.MonkeyPatch) -> 
 
 def failed_content_is_published(patch: pytest.MonkeyPatch) -> None:
     def discard(self: TokenScheduler, sequence: int) -> None:
-        state = self._live.get(sequence)  # type: ignore[attr-defined]
+        state = self._live.get(sequence)
         if state is not None:
             state.table.publish(state.tokens, len(state.tokens) - 1)
-            self._free(state)  # type: ignore[attr-defined]
+            self._free(state)
 
     patch.setattr(TokenScheduler, "_discard", discard)
 
@@ -67,7 +67,7 @@ def shared_blocks_are_freed_with_their_first_holder(patch: pytest.MonkeyPatch) -
 
     def release_all(self: BlockPool, block: int) -> bool:
         while self.references(block) > 1:
-            self._references[block] -= 1  # type: ignore[attr-defined]
+            self._references[block] -= 1
         return release(self, block)
 
     patch.setattr(BlockPool, "release", release_all)
@@ -75,10 +75,10 @@ def shared_blocks_are_freed_with_their_first_holder(patch: pytest.MonkeyPatch) -
 
 def evicted_content_is_still_found(patch: pytest.MonkeyPatch) -> None:
     def take(self: BlockPool, tenant: str) -> int:
-        cache = self._cache  # type: ignore[attr-defined]
-        block = self._empty.pop() if self._empty else next(iter(cache._idle))  # type: ignore[attr-defined]
+        cache = self._cache
+        block = self._empty.pop() if self._empty else next(iter(cache._idle))
         cache._idle.pop(block, None)
-        self._hold(block, tenant)  # type: ignore[attr-defined]
+        self._hold(block, tenant)
         return block
 
     patch.setattr(BlockPool, "take", take)
@@ -102,7 +102,7 @@ def deadlines_are_ignored(patch: pytest.MonkeyPatch) -> None:
 
 
 def deadlines_come_early(patch: pytest.MonkeyPatch) -> None:
-    expire = TokenScheduler._expire  # type: ignore[attr-defined]
+    expire = TokenScheduler._expire
     patch.setattr(
         TokenScheduler, "_expire", lambda self, now_ns, events: expire(self, now_ns + 1, events)
     )
@@ -122,20 +122,20 @@ def the_last_come_goes_first(patch: pytest.MonkeyPatch) -> None:
 
 
 def small_ones_slip_past_one_that_lacks_space(patch: pytest.MonkeyPatch) -> None:
-    displaced_by = TokenScheduler._displaced_by  # type: ignore[attr-defined]
-    admit = TokenScheduler._admit  # type: ignore[attr-defined]
+    displaced_by = TokenScheduler._displaced_by
+    admit = TokenScheduler._admit
 
     def admit_whoever_fits(self: TokenScheduler, events: list[object]) -> None:
-        waiting = self._waiting  # type: ignore[attr-defined]
+        waiting = self._waiting
         for state in tuple(waiting):
             fit = state.table.fit(state.tokens)
             if displaced_by(self, state, fit) is not None:
                 others = [other for other in waiting if other is not state]
-                self._waiting = [state]  # type: ignore[attr-defined]
+                self._waiting = [state]
                 admit(self, events)
-                left = self._waiting  # type: ignore[attr-defined]
-                self._waiting = sorted(others + left, key=lambda s: s.rank)  # type: ignore[attr-defined]
-                waiting = self._waiting  # type: ignore[attr-defined]
+                left = self._waiting
+                self._waiting = sorted(others + left, key=lambda s: s.rank)
+                waiting = self._waiting
 
     patch.setattr(TokenScheduler, "_admit", admit_whoever_fits)
 
@@ -144,12 +144,12 @@ def the_first_gives_way(patch: pytest.MonkeyPatch) -> None:
     """Preempting from the front instead of the back: two that do not fit take turns for ever."""
 
     def grow(self: TokenScheduler, events: list[object]) -> None:
-        for state in tuple(self._running):  # type: ignore[attr-defined]
+        for state in tuple(self._running):
             if not state.runs or state.table.holds(len(state.tokens)):
                 continue
-            while not self._pool.available and self._running[0] is not state:  # type: ignore[attr-defined]
-                self._preempt(self._running[0], events)  # type: ignore[attr-defined]
-            if self._pool.available:  # type: ignore[attr-defined]
+            while not self._pool.available and self._running[0] is not state:
+                self._preempt(self._running[0], events)
+            if self._pool.available:
                 state.table.grow()
 
     patch.setattr(TokenScheduler, "_grow", grow)
@@ -157,8 +157,8 @@ def the_first_gives_way(patch: pytest.MonkeyPatch) -> None:
 
 def nobody_gives_way(patch: pytest.MonkeyPatch) -> None:
     def grow(self: TokenScheduler, _events: list[object]) -> None:
-        for state in self._running:  # type: ignore[attr-defined]
-            if not state.table.holds(len(state.tokens)) and self._pool.available:  # type: ignore[attr-defined]
+        for state in self._running:
+            if not state.table.holds(len(state.tokens)) and self._pool.available:
                 state.table.grow()
 
     patch.setattr(TokenScheduler, "_grow", grow)
@@ -173,7 +173,7 @@ def followers_never_start(patch: pytest.MonkeyPatch) -> None:
 
 
 def chunks_have_no_cap(patch: pytest.MonkeyPatch) -> None:
-    chunks = TokenScheduler._prefill_chunks  # type: ignore[attr-defined]
+    chunks = TokenScheduler._prefill_chunks
     patch.setattr(
         TokenScheduler,
         "_prefill_chunks",

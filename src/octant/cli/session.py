@@ -76,6 +76,7 @@ class Session:
                 method, path, {"authorization": f"Bearer {self.target.key}"}, body, on_body
             )
         except BaseException:
+            # Also when cancelled: half an answer may still be on its way over this connection.
             connection.close()
             raise
         self._connection = connection

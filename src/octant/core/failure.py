@@ -219,3 +219,11 @@ class Failed(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(f"{failure.kind.value} at {failure.stage.value}: {failure.message}")
         self.failure = failure
+
+
+DEFECT = Failure(
+    kind=FailureKind.INTERNAL_ERROR,
+    stage=Stage.RESPONSE,
+    message="Octant met an internal error; the server's log names it under this request id.",
+)
+"""What a caller is told of a defect of ours, at whichever border it was met."""

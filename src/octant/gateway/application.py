@@ -12,13 +12,13 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from octant.core.events import RequestRefused
-from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.failure import DEFECT, Failed, Failure, FailureKind
 from octant.core.stage import Stage
 from octant.gateway.body import ClientGone
 from octant.gateway.dialects.chat_completions import ChatCompletions
 from octant.gateway.dialects.completions import Completions
 from octant.gateway.exchange import SlowReader
-from octant.gateway.failures import DEFECT, Header
+from octant.gateway.failures import Header
 from octant.gateway.headers import Head, read_head
 from octant.gateway.inference import Call, Inference
 from octant.gateway.listings import MODELS_PREFIX, Listings

@@ -18,13 +18,13 @@ from typing import Any, Never, NoReturn
 from starlette.types import Receive
 
 from octant.core.envelope import RequestEnvelope
-from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.failure import DEFECT, Failed, Failure, FailureKind
 from octant.core.stage import Stage
 from octant.core.stream import Broken, Completed, Started, StreamItem, TextDelta, Usage
 from octant.core.units import NS_PER_MS, s_from_ns
 from octant.gateway.body import ClientGone
 from octant.gateway.dialects.dialect import StreamAnswer, WholeAnswer, encode_json
-from octant.gateway.failures import DEFECT, error_object
+from octant.gateway.failures import error_object
 from octant.gateway.reply import Reply
 from octant.gateway.services import GatewayServices
 from octant.gateway.sse import KEEP_ALIVE, event

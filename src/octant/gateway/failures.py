@@ -19,12 +19,6 @@ _encode = msgspec.json.Encoder().encode
 # Trying again can only help where time or another route may change the answer.
 _WORTH_RETRYING = (Retry.AFTER_DELAY, Retry.OTHER_ROUTE)
 
-DEFECT = Failure(
-    kind=FailureKind.INTERNAL_ERROR,
-    stage=Stage.RESPONSE,
-    message="Octant met an internal error; the server's log names it under this request id.",
-)
-
 
 def refuse(kind: FailureKind, message: str, param: str | None = None) -> NoReturn:
     """Raises Failed(kind) at the boundary; `param` is the field in the caller's spelling."""

@@ -42,7 +42,11 @@ class BoundedHttp(HttpToolsProtocol):
     _deaf = False
     _head_timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    # As uvicorn declares it; asyncio's own signature names the base of Transport.
+    def connection_made(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        transport: asyncio.Transport,
+    ) -> None:
         """Refuses the connection when too many are open; its first head is timed from here."""
         super().connection_made(transport)
         if len(self.connections) > self.bounds.max_connections:

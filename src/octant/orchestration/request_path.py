@@ -18,7 +18,7 @@ from octant.admission.control import AdmissionControl, Admitted, Estimate, RateL
 from octant.context.assembly import assemble
 from octant.core.envelope import RequestEnvelope
 from octant.core.events import ContextAssembled, PolicyDecided, RequestAdmitted, RequestReceived
-from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.failure import DEFECT, Failed
 from octant.core.ids import ID_ENTROPY_BYTES
 from octant.core.stage import Stage
 from octant.core.stream import Broken, Completed, StreamItem, Terminal
@@ -97,7 +97,7 @@ class RequestPath:
         except Exception:
             # The last border: a defect of ours must still release, settle and say that it is one.
             _log.exception("request %s met a defect", envelope.request_id)
-            terminal = Broken(_DEFECT, account.usage)
+            terminal = Broken(DEFECT, account.usage)
         finally:
             # Without a terminal item it was ended from outside; what it owes is settled anyway.
             ended = terminal or Broken(hangup.failure, account.usage)
@@ -197,10 +197,3 @@ class RequestPath:
 
     def _call_id(self) -> str:
         return "call_" + self._entropy.bytes(ID_ENTROPY_BYTES).hex()
-
-
-_DEFECT = Failure(
-    kind=FailureKind.INTERNAL_ERROR,
-    stage=Stage.RESPONSE,
-    message="Octant met an internal error; the server's log names it under this request id.",
-)

@@ -125,6 +125,7 @@ class SubprocessExporter:
                 try:
                     answer = _converse(process, request, progress)
                 except BaseException:
+                    # Also when interrupted: leaving the scope waits for a worker that would go on.
                     process.kill()
                     raise
                 finally:

@@ -26,11 +26,11 @@ from octant.gateway.dialects.dialect import (
 from octant.gateway.dialects.sampling_fields import (
     NOT_STORED,
     SAMPLING_FIELDS,
-    Extras,
     SamplingBody,
     TokenCount,
     TopLogprobs,
     check_stream_options,
+    question_of,
     sampling_of,
 )
 from octant.gateway.failures import refuse
@@ -104,19 +104,7 @@ class ChatCompletions:
         )
         asked = _input(chat)
         sees = any(isinstance(part, ImagePart) for said in asked.messages for part in said.parts)
-        extras = chat.octant or Extras()
-        return Question(
-            input=asked,
-            sampling=sampling,
-            model=chat.model,
-            capabilities=("vision",) if sees else (),
-            stream=bool(chat.stream),
-            include_usage=bool(chat.stream_options and chat.stream_options.include_usage),
-            profile=extras.profile,
-            deadline_ms=extras.deadline_ms,
-            cache_salt=extras.cache_salt,
-            budget_tokens=extras.budget_tokens,
-        )
+        return question_of(chat, asked, sampling, ("vision",) if sees else ())
 
     def whole(self, answering: Answering) -> WholeAnswer:
         """Collects the `chat.completion` object."""

@@ -18,11 +18,11 @@ from octant.gateway.dialects.dialect import (
 )
 from octant.gateway.dialects.sampling_fields import (
     SAMPLING_FIELDS,
-    Extras,
     SamplingBody,
     TokenId,
     TopLogprobs,
     check_stream_options,
+    question_of,
     sampling_of,
 )
 from octant.gateway.failures import refuse
@@ -68,20 +68,8 @@ class Completions:
         _check_combinations(asked)
         # OpenAI's default; the context window would surprise callers of this API.
         max_tokens = DEFAULT_MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
-        extras = asked.octant or Extras()
-        return Question(
-            input=_prompt(asked.prompt, bool(asked.echo)),
-            sampling=sampling_of(
-                asked, max_tokens, asked.logprobs, settings, defaults(asked.model)
-            ),
-            model=asked.model,
-            stream=bool(asked.stream),
-            include_usage=bool(asked.stream_options and asked.stream_options.include_usage),
-            profile=extras.profile,
-            deadline_ms=extras.deadline_ms,
-            cache_salt=extras.cache_salt,
-            budget_tokens=extras.budget_tokens,
-        )
+        sampling = sampling_of(asked, max_tokens, asked.logprobs, settings, defaults(asked.model))
+        return question_of(asked, _prompt(asked.prompt, bool(asked.echo)), sampling)
 
     def whole(self, answering: Answering) -> WholeAnswer:
         """Collects the `text_completion` object."""

@@ -8,9 +8,11 @@ from typing import Annotated, TypeVar
 import msgspec
 from msgspec import Meta
 
+from octant.core.content import Input
 from octant.core.failure import FailureKind
 from octant.core.limits import Profile
 from octant.core.sampling import MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Sampling
+from octant.gateway.dialects.dialect import Question
 from octant.gateway.failures import refuse
 from octant.gateway.fields import Field, ignored, taken
 from octant.gateway.settings import GatewaySettings
@@ -153,6 +155,25 @@ def sampling_of(
         stop_token_ids=tuple(body.stop_token_ids or ()),
         ignore_eos=bool(body.ignore_eos),
         logit_bias=_biases(body.logit_bias or {}),
+    )
+
+
+def question_of(
+    body: SamplingBody, asked: Input, sampling: Sampling, capabilities: tuple[str, ...] = ()
+) -> Question:
+    """The question of a body whose own fields have become `asked` and `sampling`."""
+    extras = body.octant or Extras()
+    return Question(
+        input=asked,
+        sampling=sampling,
+        model=body.model,
+        capabilities=capabilities,
+        stream=bool(body.stream),
+        include_usage=bool(body.stream_options and body.stream_options.include_usage),
+        profile=extras.profile,
+        deadline_ms=extras.deadline_ms,
+        cache_salt=extras.cache_salt,
+        budget_tokens=extras.budget_tokens,
     )
 
 
