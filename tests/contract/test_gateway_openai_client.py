@@ -13,7 +13,6 @@ from octant.core.limits import DeadlineOrigin
 from octant.core.stream import (
     ChoiceFinished,
     Completed,
-    FinishReason,
     PositionLogprobs,
     StreamItem,
     TextDelta,
@@ -21,6 +20,7 @@ from octant.core.stream import (
     ToolCallDelta,
 )
 from octant.core.units import NS_PER_MS
+from octant.core.usage import FinishReason
 from octant.gateway.settings import GatewaySettings
 from tests.support.gateway import HELLO, STARTED, USAGE, Gateway, broken, running_gateway, says
 

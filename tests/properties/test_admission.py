@@ -25,8 +25,8 @@ from octant.core.failure import Failed, FailureKind
 from octant.core.identity import Principal
 from octant.core.ids import ActorId, KeyId, TenantId
 from octant.core.limits import Allowance, Profile, QueueLimit, TenantLimits
-from octant.core.stream import Usage
 from octant.core.units import NS_PER_S, NanoUsd
+from octant.core.usage import Usage
 from tests.support.envelopes import envelope
 
 MINUTE_NS = 60 * NS_PER_S

@@ -26,16 +26,8 @@ from octant.core.ids import ActorId, RouteId, TenantId
 from octant.core.route import DeploymentState
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
-from octant.core.stream import (
-    Broken,
-    ChoiceFinished,
-    Completed,
-    FinishReason,
-    Started,
-    StreamItem,
-    TextDelta,
-    Usage,
-)
+from octant.core.stream import Broken, ChoiceFinished, Completed, Started, StreamItem, TextDelta
+from octant.core.usage import FinishReason, Usage
 from octant.gateway.api_keys import DEFAULT_SCOPES, KeyGrant, MintedKey, mint_key
 from octant.gateway.application import create_application
 from octant.gateway.authentication import Authenticator

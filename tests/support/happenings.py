@@ -19,8 +19,8 @@ from octant.core.limits import Profile
 from octant.core.outcome import Outcome, OutcomeStatus
 from octant.core.route import Candidate, Route, RouteDecision
 from octant.core.stage import Stage
-from octant.core.stream import FinishReason, Usage
 from octant.core.units import NS_PER_MS, NanoUsd
+from octant.core.usage import FinishReason, Usage
 from octant.core.verdict import Decision, Verdict
 
 ROUTE = Route(

@@ -13,8 +13,8 @@ from octant.core.manifest import ExecutionManifest
 from octant.core.outcome import Outcome, OutcomeStatus
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
-from octant.core.stream import FinishReason, Usage
 from octant.core.units import NanoUsd
+from octant.core.usage import FinishReason, Usage
 from octant.ports.store import ApiKey, Settlement, Tenant
 
 ACME = Tenant(

@@ -8,8 +8,8 @@ from octant.admission.settings import AdmissionSettings
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.ids import TenantId
 from octant.core.limits import Allowance, RunBudget
-from octant.core.stream import Usage
 from octant.core.units import NanoUsd
+from octant.core.usage import Usage
 from tests.support.envelopes import PRINCIPAL, envelope
 
 MONTH, NEXT_MONTH = "2026-11", "2026-12"

@@ -10,8 +10,8 @@ from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.identity import Principal
 from octant.core.ids import KeyId
 from octant.core.limits import Allowance, Profile, QueueLimit, TenantLimits
-from octant.core.stream import Usage
 from octant.core.units import NS_PER_S, NanoUsd
+from octant.core.usage import Usage
 from tests.support.envelopes import PRINCIPAL, envelope
 
 MONTH = "2026-11"

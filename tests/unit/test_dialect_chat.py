@@ -12,15 +12,14 @@ from octant.core.ids import RequestId, RouteId
 from octant.core.limits import Profile
 from octant.core.stream import (
     ChoiceFinished,
-    FinishReason,
     PositionLogprobs,
     Started,
     StreamItem,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
-    Usage,
 )
+from octant.core.usage import FinishReason, Usage
 from octant.gateway.dialects.chat_completions import ChatCompletions
 from octant.gateway.dialects.dialect import Answering, Question
 from octant.gateway.settings import GatewaySettings

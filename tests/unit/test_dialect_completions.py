@@ -11,14 +11,13 @@ from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.ids import RequestId, RouteId
 from octant.core.stream import (
     ChoiceFinished,
-    FinishReason,
     PositionLogprobs,
     Started,
     StreamItem,
     TextDelta,
     TokenLogprob,
-    Usage,
 )
+from octant.core.usage import FinishReason, Usage
 from octant.gateway.dialects.completions import Completions
 from octant.gateway.dialects.dialect import Answering, Question
 from octant.gateway.settings import GatewaySettings

@@ -20,7 +20,8 @@ from octant.core.failure import Failed, FailureKind
 from octant.core.limits import Profile
 from octant.core.stage import Stage
 from octant.core.step import StepPlan
-from octant.core.stream import ChoiceFinished, FinishReason, PositionLogprobs
+from octant.core.stream import ChoiceFinished, PositionLogprobs
+from octant.core.usage import FinishReason
 from octant.core.work import ModelWork
 from octant.ports.executor import Executor
 from octant.serving.engine_loop import EngineLoop, LoopSettings

@@ -7,8 +7,8 @@ from octant.core.failure import Failure, FailureKind
 from octant.core.limits import Objective
 from octant.core.outcome import OutcomeStatus
 from octant.core.stage import Stage
-from octant.core.stream import Usage
 from octant.core.units import NS_PER_MS
+from octant.core.usage import Usage
 from octant.observability.objectives import judge
 from tests.support import happenings
 

@@ -30,14 +30,13 @@ from octant.core.stream import (
     Broken,
     ChoiceFinished,
     Completed,
-    FinishReason,
     Started,
     StreamItem,
     TextDelta,
     ToolCallDelta,
-    Usage,
 )
 from octant.core.units import NS_PER_S, NanoUsd
+from octant.core.usage import FinishReason, Usage
 from octant.governance.policy import Policy
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder

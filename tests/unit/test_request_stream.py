@@ -9,14 +9,13 @@ from octant.core.stream import (
     Broken,
     ChoiceFinished,
     Completed,
-    FinishReason,
     PositionLogprobs,
     Started,
     StreamItem,
     TextDelta,
     TokenLogprob,
-    Usage,
 )
+from octant.core.usage import FinishReason, Usage
 from octant.serving.messages.from_engine import WorkOutput
 from octant.serving.request_stream import RequestStream
 from tests.support.engine_parts import ROUTE, work

@@ -9,7 +9,8 @@ from openai._streaming import SSEDecoder
 from octant.core.content import TextPrompt
 from octant.core.ids import RequestId
 from octant.core.sampling import Sampling
-from octant.core.stream import TextDelta, Usage
+from octant.core.stream import TextDelta
+from octant.core.usage import Usage
 from octant.gateway.dialects.chat_completions import ChatCompletions
 from octant.gateway.dialects.completions import Completions
 from octant.gateway.dialects.dialect import Answering, Question

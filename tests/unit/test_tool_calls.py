@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from octant.core.failure import Failed, FailureKind
 from octant.core.stream import (
     ChoiceFinished,
-    FinishReason,
     PositionLogprobs,
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
 )
+from octant.core.usage import FinishReason
 from octant.serving.json_scanner import MAX_DEPTH, JsonScanner
 from octant.serving.tool_calls import HERMES, ParsedItem, ToolCallParser
 

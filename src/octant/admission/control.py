@@ -22,8 +22,8 @@ from octant.core.ids import KeyId, RequestId, TenantId
 from octant.core.limits import Profile, TenantLimits
 from octant.core.record import Record
 from octant.core.route import RouteLoad
-from octant.core.stream import Usage
 from octant.core.units import NS_PER_S, NanoUsd
+from octant.core.usage import Usage
 
 # Rare enough to waste little when the predictions are right.
 _PROBE_INTERVAL_NS = 10 * NS_PER_S

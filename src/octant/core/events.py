@@ -6,12 +6,13 @@ Instants are monotonic nanoseconds, comparable across the processes of one machi
 """
 
 from octant.core.failure import Failure
-from octant.core.ids import KeyId, RequestId, RouteId, SpanId, TenantId, TraceId
+from octant.core.ids import KeyId, RequestId, RouteId, SessionId, SpanId, TenantId, TraceId
 from octant.core.limits import Profile
 from octant.core.outcome import Outcome
 from octant.core.record import Record
 from octant.core.route import DeploymentState, RouteDecision
-from octant.core.stream import FinishReason
+from octant.core.tools import SideEffect, ToolOutcome
+from octant.core.usage import FinishReason
 from octant.core.verdict import Verdict
 
 
@@ -57,17 +58,35 @@ class RequestAdmitted(RequestEvent, frozen=True, kw_only=True, tag="request_admi
 
 
 class PolicyDecided(RequestEvent, frozen=True, kw_only=True, tag="policy_decided"):
-    """A verdict on input (`boundary`) or output (`validation`)."""
+    """A verdict and the stage it was given at: on identity and input, a tool call, or output."""
 
     stage: str
     verdict: Verdict
 
 
+class SessionLoaded(RequestEvent, frozen=True, kw_only=True, tag="session_loaded"):
+    """The conversation so far stands before the caller's messages."""
+
+    session: SessionId
+    session_version: int
+    messages: int
+
+
+class EvidenceSelected(RequestEvent, frozen=True, kw_only=True, tag="evidence_selected"):
+    """Documents became numbered passages within their token budget."""
+
+    passages: int
+    dropped: int
+    tokens: int
+    digest: str
+
+
 class ContextAssembled(RequestEvent, frozen=True, kw_only=True, tag="context_assembled"):
-    """The prompt as the model will see it."""
+    """The prompt as the model will see it, for model call `step` (from 1)."""
 
     prompt_tokens: int
     prompt_digest: str
+    step: int = 1
 
 
 class RouteDecided(RequestEvent, frozen=True, kw_only=True, tag="route_decided"):
@@ -81,6 +100,7 @@ class AttemptStarted(RequestEvent, frozen=True, kw_only=True, tag="attempt_start
 
     attempt: int
     route: RouteId
+    step: int = 1
 
 
 class AttemptFailed(RequestEvent, frozen=True, kw_only=True, tag="attempt_failed"):
@@ -89,6 +109,31 @@ class AttemptFailed(RequestEvent, frozen=True, kw_only=True, tag="attempt_failed
     attempt: int
     route: RouteId
     failure: Failure
+    step: int = 1
+
+
+class ToolStarted(RequestEvent, frozen=True, kw_only=True, tag="tool_started"):
+    """A call was authorised, its intent is in the audit log, and it runs now."""
+
+    call_id: str
+    tool: str
+    side_effect: SideEffect
+    step: int
+
+
+class ToolFinished(RequestEvent, frozen=True, kw_only=True, tag="tool_finished"):
+    """What became of a proposed call, also of one that was refused before it ran."""
+
+    outcome: ToolOutcome
+
+
+class OutputChecked(RequestEvent, frozen=True, kw_only=True, tag="output_checked"):
+    """The answer was held against its contract and its evidence; None: nothing was asked."""
+
+    valid: bool | None
+    citations: int
+    supported: int
+    repairs: int = 0
 
 
 class SequenceScheduled(RequestEvent, frozen=True, kw_only=True, tag="sequence_scheduled"):
@@ -162,10 +207,15 @@ AnyEvent = (
     | RequestRefused
     | RequestAdmitted
     | PolicyDecided
+    | SessionLoaded
+    | EvidenceSelected
     | ContextAssembled
     | RouteDecided
     | AttemptStarted
     | AttemptFailed
+    | ToolStarted
+    | ToolFinished
+    | OutputChecked
     | SequenceScheduled
     | SequencePreempted
     | FirstToken

@@ -91,6 +91,8 @@ class FailureKind(StrEnum):
     UPSTREAM_FAILURE = "upstream_failure"
     STREAM_TRUNCATED = "stream_truncated"
     TOOL_FAILURE = "tool_failure"
+    TOOL_AMBIGUOUS = "tool_outcome_unknown"
+    OUTPUT_INVALID = "output_invalid"
     RECORD_NOT_STORED = "record_not_stored"
     UNSUPPORTED_MODEL = "unsupported_model"
     CORRUPT_ARTIFACT = "corrupt_artifact"
@@ -178,6 +180,12 @@ RULES: dict[FailureKind, FailureRule] = {
     K.UPSTREAM_FAILURE: _execution(_B.PROVIDER, _R.OTHER_ROUTE, 502),
     K.TOOL_FAILURE: FailureRule(
         _C.TOOL, _B.PROVIDER, _R.ON_DECISION, False, _P.USED, 502, "server_error"
+    ),
+    K.TOOL_AMBIGUOUS: FailureRule(
+        _C.TOOL, _B.PROVIDER, _R.ON_DECISION, False, _P.USED, 502, "server_error"
+    ),
+    K.OUTPUT_INVALID: FailureRule(
+        _C.POLICY, _B.PROVIDER, _R.NEVER, False, _P.USED, 422, "invalid_request_error"
     ),
     K.RECORD_NOT_STORED: FailureRule(
         _C.PERSISTENCE, _B.OCTANT, _R.AFTER_DELAY, False, _P.NOTHING, 503, "server_error"

@@ -22,6 +22,8 @@ class Scope(StrEnum):
     INFERENCE = "inference"
     MODELS_READ = "models:read"
     METRICS_READ = "metrics:read"
+    DEPLOYMENTS = "deployments"
+    AUDIT_READ = "audit:read"
 
 
 class Principal(Record, frozen=True, kw_only=True):

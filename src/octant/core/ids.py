@@ -26,6 +26,11 @@ def request_id(entropy: bytes) -> RequestId:
     return RequestId("req_" + _hex(entropy, ID_ENTROPY_BYTES))
 
 
+def session_id(entropy: bytes) -> SessionId:
+    """`ses_` and 32 hexadecimal digits. Raises ValueError unless 16 bytes are given."""
+    return SessionId("ses_" + _hex(entropy, ID_ENTROPY_BYTES))
+
+
 def trace_id(entropy: bytes) -> TraceId:
     """32 hexadecimal digits. Raises ValueError unless 16 bytes are given."""
     return TraceId(_hex(entropy, ID_ENTROPY_BYTES))

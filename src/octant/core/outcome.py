@@ -7,8 +7,8 @@ from octant.core.failure import Failure
 from octant.core.ids import KeyId, RequestId, RouteId, TenantId, TraceId
 from octant.core.limits import Profile
 from octant.core.record import Record
-from octant.core.stream import FinishReason, Usage
 from octant.core.units import NanoUsd
+from octant.core.usage import FinishReason, Usage
 
 
 class OutcomeStatus(StrEnum):

@@ -28,7 +28,12 @@ class Price(Record, frozen=True, kw_only=True):
 
 
 class Route(Record, frozen=True, kw_only=True):
-    """What a request can be sent to. `max_context` counts prompt and output tokens together."""
+    """What a request can be sent to. `max_context` counts prompt and output tokens together.
+
+    `label` is a short name callers can ask for (`fast`, `precise`); `quality` is between 0 and 1,
+    as measured, comparable among the routes of one model. `residency` names where it computes;
+    `local` is this machine.
+    """
 
     id: RouteId
     model: str
@@ -37,6 +42,9 @@ class Route(Record, frozen=True, kw_only=True):
     max_context: int
     capabilities: tuple[str, ...] = ()
     price: Price = Price()
+    label: str = ""
+    quality: float = 0.5
+    residency: str = "local"
 
 
 class RouteLoad(Record, frozen=True, kw_only=True):
@@ -69,7 +77,13 @@ class Candidate(Record, frozen=True, kw_only=True):
 
 
 class RouteDecision(Record, frozen=True, kw_only=True):
-    """The chosen route with every candidate's score or refusal."""
+    """The chosen route with every candidate's score or refusal.
+
+    `release` is what the traffic split drew; the chosen route is of another release only where
+    that one had no eligible route. `fallbacks` are the other eligible routes, best first.
+    """
 
     chosen: Route
     candidates: tuple[Candidate, ...]
+    release: ReleaseId | None = None
+    fallbacks: tuple[RouteId, ...] = ()

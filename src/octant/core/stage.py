@@ -12,6 +12,8 @@ class Stage(StrEnum):
 
     BOUNDARY = "boundary"
     ADMISSION = "admission"
+    GOVERNANCE = "governance"
+    SESSION = "session"
     CONTEXT = "context"
     ROUTE = "route"
     QUEUE = "queue"

@@ -1,24 +1,18 @@
 """What comes back while a request runs: an ordered stream with exactly one terminal item.
 
-    Started, then any of (TextDelta | ToolCallDelta | ChoiceFinished), then Completed or Broken
+    Started, then any of (TextDelta | ToolCallDelta | ToolRan | ChoiceFinished), then Completed or
+    Broken
 
 Law: nothing follows a terminal item, and no choice speaks after its `ChoiceFinished`.
 """
 
-from enum import StrEnum
 from typing import NamedTuple
 
 from octant.core.failure import Failure
 from octant.core.ids import RouteId
-from octant.core.record import Record
-
-
-class FinishReason(StrEnum):
-    """Why a choice ended, in OpenAI's words."""
-
-    STOP = "stop"
-    LENGTH = "length"
-    TOOL_CALLS = "tool_calls"
+from octant.core.summary import RunSummary
+from octant.core.tools import ToolAnswer
+from octant.core.usage import FinishReason, Usage
 
 
 class TokenLogprob(NamedTuple):
@@ -72,31 +66,31 @@ class ChoiceFinished(NamedTuple):
     stop: str | int | None = None
 
 
-class Usage(Record, frozen=True, kw_only=True):
-    """Token counts of one request, all choices together; `cached` is part of `prompt`."""
+class ToolRan(NamedTuple):
+    """Octant ran a tool that the model asked for; the answer goes on after it."""
 
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-
-    @property
-    def total_tokens(self) -> int:
-        """Prompt and completion together."""
-        return self.prompt_tokens + self.completion_tokens
+    name: str
+    arguments: str
+    answer: ToolAnswer
 
 
 class Completed(NamedTuple):
-    """Terminal: every choice has finished and the outcome is stored."""
+    """Terminal: every choice has finished and the outcome is stored.
+
+    `summary` is set on what leaves the request path, never by a provider.
+    """
 
     usage: Usage
+    summary: RunSummary | None = None
 
 
 class Broken(NamedTuple):
-    """Terminal: the request failed. What was sent before is partial."""
+    """Terminal: the request failed. What was sent before is partial; `summary` as in Completed."""
 
     failure: Failure
     usage: Usage
+    summary: RunSummary | None = None
 
 
-StreamItem = Started | TextDelta | ToolCallDelta | ChoiceFinished | Completed | Broken
+StreamItem = Started | TextDelta | ToolCallDelta | ToolRan | ChoiceFinished | Completed | Broken
 Terminal = Completed | Broken

@@ -20,8 +20,9 @@ from starlette.types import Receive
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import DEFECT, Failed, Failure, FailureKind
 from octant.core.stage import Stage
-from octant.core.stream import Broken, Completed, Started, StreamItem, TextDelta, Usage
+from octant.core.stream import Broken, Completed, Started, StreamItem, TextDelta
 from octant.core.units import NS_PER_MS, s_from_ns
+from octant.core.usage import Usage
 from octant.gateway.body import ClientGone
 from octant.gateway.dialects.dialect import StreamAnswer, WholeAnswer, encode_json
 from octant.gateway.failures import error_object

@@ -10,15 +10,9 @@ from octant.core.failure import Billed, Failure, FailureKind
 from octant.core.manifest import ExecutionManifest
 from octant.core.outcome import OutcomeStatus
 from octant.core.route import Price, Route
-from octant.core.stream import (
-    ChoiceFinished,
-    FinishReason,
-    Started,
-    StreamItem,
-    TextDelta,
-    Usage,
-)
+from octant.core.stream import ChoiceFinished, Started, StreamItem, TextDelta
 from octant.core.units import NanoUsd
+from octant.core.usage import FinishReason, Usage
 from octant.core.verdict import Verdict
 
 

@@ -22,6 +22,8 @@ class ProviderFacts(Record, frozen=True, kw_only=True):
     weight_precision: str
     kv_precision: str
     max_context: int
+    device: str = ""
+    flags: dict[str, str] = {}
 
 
 class Provider(Protocol):

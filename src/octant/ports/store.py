@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from octant.core.audit import AuditRecord
+from octant.core.deployment import Deployment, Recipe, Traffic
 from octant.core.events import AnyEvent
 from octant.core.identity import PrincipalRole, Scope
-from octant.core.ids import ActorId, KeyId, RequestId, TenantId
+from octant.core.ids import ActorId, KeyId, RequestId, RouteId, SessionId, TenantId
 from octant.core.limits import TenantLimits
 from octant.core.manifest import ExecutionManifest
 from octant.core.outcome import Outcome
 from octant.core.record import Record
+from octant.core.recording import Recording
+from octant.core.session import Conversation, Session, SessionAppend
+from octant.core.summary import RunSummary
 from octant.core.units import NanoUsd
 
 
@@ -55,6 +59,31 @@ class Settlement(Record, frozen=True, kw_only=True):
     audit: tuple[AuditRecord, ...]
     events: tuple[AnyEvent, ...]
     month: str
+    summary: RunSummary | None = None
+    recording: Recording | None = None
+    session: SessionAppend | None = None
+
+
+class ChainedAudit(Record, frozen=True, kw_only=True):
+    """An audit record with its place in the chain; `core.audit` has the rule."""
+
+    seq: int
+    record: AuditRecord
+    previous: str
+    digest: str
+
+
+class UsageLine(Record, frozen=True, kw_only=True):
+    """What one tenant used of one model in one month, as the ledger has it."""
+
+    tenant: TenantId
+    month: str
+    model: str
+    requests: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    cost_nano_usd: NanoUsd
 
 
 class RequestFilter(Record, frozen=True, kw_only=True):
@@ -66,7 +95,7 @@ class RequestFilter(Record, frozen=True, kw_only=True):
 
 
 class Store(Protocol):
-    """Tenants, keys, settled requests with their traces, budgets, audit."""
+    """Tenants, keys, settled requests with their traces, budgets, audit, sessions, deployments."""
 
     async def open(self) -> None:
         """Creates or migrates the schema, then checks that writing works."""
@@ -93,7 +122,10 @@ class Store(Protocol):
     async def keys(self, tenant: TenantId | None = None) -> Sequence[ApiKey]: ...
 
     async def settle(self, settlement: Settlement) -> None:
-        """Outcome, usage, budget and audit in one transaction, exactly once by request id."""
+        """Outcome, usage, budget, audit and session turn in one transaction, once by request id.
+
+        Raises Failed(CONFLICT) when the session has moved on, Failed(NOT_FOUND) when it is gone.
+        """
         ...
 
     async def spent(self, tenant: TenantId, month: str) -> NanoUsd:
@@ -108,6 +140,77 @@ class Store(Protocol):
 
     async def events(self, request: RequestId) -> Sequence[AnyEvent]:
         """The events of one settled request in order of time; empty when unknown."""
+        ...
+
+    async def summary(self, request: RequestId) -> RunSummary | None: ...
+
+    async def recording(self, request: RequestId) -> Recording | None: ...
+
+    async def usage(self, tenant: TenantId | None, month: str) -> Sequence[UsageLine]:
+        """Sums over the ledger, by tenant and model."""
+        ...
+
+    async def append_audit(self, records: Sequence[AuditRecord]) -> None:
+        """Adds mandatory records that no settlement carries, durable when it returns."""
+        ...
+
+    async def audit_chain(self, after_seq: int, limit: int) -> Sequence[ChainedAudit]:
+        """Up to `limit` records of all tenants after `after_seq`, oldest first."""
+        ...
+
+    async def put_session(self, session: Session) -> None:
+        """Adds a session. Raises Failed(CONFLICT) when the id is taken."""
+        ...
+
+    async def branch_session(self, new: Session) -> None:
+        """Adds `new` with the turns of `new.parent` up to `new.parent_version`, in one transaction.
+
+        Raises Failed(NOT_FOUND) without the parent, Failed(INVALID_VALUE) without that version.
+        """
+        ...
+
+    async def conversation(self, tenant: TenantId, session: SessionId) -> Conversation | None: ...
+
+    async def sessions(self, tenant: TenantId, limit: int) -> Sequence[Session]:
+        """The most recently changed first."""
+        ...
+
+    async def delete_session(self, tenant: TenantId, session: SessionId) -> bool:
+        """Removes it with its turns and placeholders, and the recordings of their requests.
+
+        False when there is none.
+        """
+        ...
+
+    async def put_recipe(self, recipe: Recipe) -> None:
+        """Adds a recipe by its digest, once; the same digest again changes nothing."""
+        ...
+
+    async def recipe(self, digest: str) -> Recipe | None: ...
+
+    async def recipes(self, model: str | None = None) -> Sequence[Recipe]:
+        """In the order of their addition."""
+        ...
+
+    async def put_deployment(self, deployment: Deployment) -> None:
+        """Inserts or replaces by id."""
+        ...
+
+    async def deployments(self) -> Sequence[Deployment]: ...
+
+    async def delete_deployment(self, deployment: RouteId) -> bool: ...
+
+    async def put_traffic(self, traffic: Traffic) -> None:
+        """Replaces a model's split. Raises Failed(CONFLICT) unless `version` is the stored one
+        plus one (1 for the first)."""
+        ...
+
+    async def traffic(self) -> Sequence[Traffic]:
+        """The present split of every model that has one."""
+        ...
+
+    async def traffic_history(self, model: str, limit: int) -> Sequence[Traffic]:
+        """Every split that was in force, newest first."""
         ...
 
     async def audit(self, tenant: TenantId | None, limit: int) -> Sequence[AuditRecord]:

@@ -6,7 +6,7 @@ from octant.core.events import (
     SequencePreempted,
     SequenceScheduled,
 )
-from octant.core.stream import FinishReason
+from octant.core.usage import FinishReason
 from octant.serving.sequences import LiveChoice, LiveWork
 
 

@@ -24,7 +24,7 @@ from octant.core.events import EngineLoadChanged, StepExecuted
 from octant.core.failure import Failed, Failure
 from octant.core.ids import RouteId
 from octant.core.step import SampledToken, StepPlan, StepResult
-from octant.core.stream import FinishReason, Usage
+from octant.core.usage import FinishReason, Usage
 from octant.ports.clock import Clock
 from octant.ports.executor import Executor
 from octant.ports.link import EngineLink

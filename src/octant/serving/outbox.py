@@ -6,7 +6,8 @@ deltas, finished choices, usage; each turn ends with an empty outbox.
 
 from octant.core.events import AnyEvent
 from octant.core.failure import Failure
-from octant.core.stream import ChoiceFinished, TextDelta, Usage
+from octant.core.stream import ChoiceFinished, TextDelta
+from octant.core.usage import Usage
 from octant.serving.messages.from_engine import WorkOutput
 from octant.serving.messages.to_engine import AttemptId
 

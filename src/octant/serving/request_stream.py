@@ -19,8 +19,8 @@ from octant.core.stream import (
     StreamItem,
     Terminal,
     TextDelta,
-    Usage,
 )
+from octant.core.usage import Usage
 from octant.core.work import ModelWork
 from octant.serving.messages.from_engine import WorkOutput
 from octant.serving.messages.to_engine import AttemptId

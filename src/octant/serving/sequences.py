@@ -15,14 +15,8 @@ from typing import NamedTuple
 from octant.core.ids import SequenceId
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
-from octant.core.stream import (
-    ChoiceFinished,
-    FinishReason,
-    PositionLogprobs,
-    TextDelta,
-    TokenLogprob,
-    Usage,
-)
+from octant.core.stream import ChoiceFinished, PositionLogprobs, TextDelta, TokenLogprob
+from octant.core.usage import FinishReason, Usage
 from octant.ports.tokenizer import Tokenizer
 from octant.serving.detokenizer import TextStream
 from octant.serving.messages.to_engine import AttemptId, Generate

@@ -14,13 +14,8 @@ from enum import Enum, auto
 
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
-from octant.core.stream import (
-    ChoiceFinished,
-    FinishReason,
-    PositionLogprobs,
-    TextDelta,
-    ToolCallDelta,
-)
+from octant.core.stream import ChoiceFinished, PositionLogprobs, TextDelta, ToolCallDelta
+from octant.core.usage import FinishReason
 from octant.serving.json_scanner import JsonScanner, Mark, Marked
 from octant.serving.stops import StopFinder
 

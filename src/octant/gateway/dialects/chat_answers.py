@@ -15,8 +15,8 @@ from octant.core.stream import (
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
-    Usage,
 )
+from octant.core.usage import Usage
 from octant.gateway.dialects.dialect import Answering, encode_json, fingerprint, usage_object
 from octant.gateway.sse import DONE, END, PREFIX, event
 

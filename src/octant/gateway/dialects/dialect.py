@@ -17,7 +17,8 @@ from octant.core.ids import RequestId, RouteId
 from octant.core.limits import Profile
 from octant.core.record import Record
 from octant.core.sampling import Sampling
-from octant.core.stream import StreamItem, Usage
+from octant.core.stream import StreamItem
+from octant.core.usage import Usage
 from octant.gateway.fields import Table
 from octant.gateway.settings import GatewaySettings
 

@@ -10,7 +10,8 @@ from octant.core.failure import Failure
 from octant.core.ids import RequestId
 from octant.core.limits import Profile
 from octant.core.route import DeploymentState
-from octant.core.stream import ChoiceFinished, TextDelta, Usage
+from octant.core.stream import ChoiceFinished, TextDelta
+from octant.core.usage import Usage
 from octant.ports.executor import ExecutorFacts
 
 
