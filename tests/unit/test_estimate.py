@@ -7,7 +7,7 @@ from octant.core.route import Price
 from octant.core.sampling import Sampling
 from octant.core.units import NanoUsd
 from octant.orchestration.estimate import estimate_of
-from octant.orchestration.routes import DeployedRoute, ServedModel
+from octant.orchestration.routes import DeployedRoute, PromptRules, ServedModel
 from octant.serving.engine_client import ClientSettings, EngineClient
 from tests.support.envelopes import envelope, route
 from tests.support.vocabularies import tokenizer_of
@@ -16,13 +16,11 @@ PRICE = Price(input_nano_usd=NanoUsd(10), output_nano_usd=NanoUsd(100))
 MODEL = ServedModel(
     name="m",
     created_unix_s=0,
-    tokenizer=tokenizer_of("byte_level"),
-    template=None,
-    tool_format=None,
-    default_sampling=Sampling(),
     routes=(
         DeployedRoute(
-            route("r", price=PRICE), EngineClient(RouteId("r"), "sha256:test", ClientSettings())
+            route("r", price=PRICE),
+            EngineClient(RouteId("r"), "sha256:test", ClientSettings()),
+            PromptRules(tokenizer_of("byte_level"), template=None, tool_format=None),
         ),
     ),
 )

@@ -42,7 +42,7 @@ from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
 from octant.orchestration.hangup import Hangup
 from octant.orchestration.request_path import PathSettings, RequestPath
-from octant.orchestration.routes import DeployedRoute, RouteTable, ServedModel
+from octant.orchestration.routes import DeployedRoute, PromptRules, RouteTable, ServedModel
 from octant.orchestration.settlement import Settler, month_of
 from octant.ports.store import Tenant
 from tests.support.envelopes import PRINCIPAL, chat, envelope, route
@@ -104,7 +104,7 @@ async def bench(directory: Path, *engines: ScriptedProvider) -> AsyncGenerator[B
         events=recorder,
         clock=CLOCK,
         entropy=SystemEntropy(),
-        settings=PathSettings(assumed_output_tokens=64, offload_bytes=65_536),
+        settings=PathSettings(assumed_output_tokens=64),
     )
     try:
         yield Bench(path, store, admission, settler)
@@ -119,15 +119,16 @@ def _served(engines: Sequence[ScriptedProvider]) -> ServedModel:
     directory = bundled_directory()
     template = load_chat_template(directory)
     assert template is not None
-    return ServedModel(
-        name="m",
-        created_unix_s=0,
+    rules = PromptRules(
         tokenizer=load_tokenizer(directory),
         template=ChatTemplate(template.source, template.special_tokens, template.tool_source),
         tool_format="hermes",
-        default_sampling=Sampling(),
+    )
+    return ServedModel(
+        name="m",
+        created_unix_s=0,
         routes=tuple(
-            DeployedRoute(route(name, price=PRICE), engine)
+            DeployedRoute(route(name, price=PRICE), engine, rules)
             for name, engine in zip("abc", engines, strict=False)
         ),
     )

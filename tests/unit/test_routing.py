@@ -10,11 +10,11 @@ from octant.core.units import NS_PER_S
 from octant.orchestration.routing import RouteNeeds, RouteView, decide
 from tests.support.envelopes import READY, envelope, route
 
-NEEDS = RouteNeeds(envelope(), tokens=100, excluded=frozenset())
+NEEDS = RouteNeeds(envelope(), excluded=frozenset())
 
 
 def view(route: Route, load: RouteLoad) -> RouteView:
-    return RouteView(route, load, route.max_context)
+    return RouteView(route, load, route.max_context, tokens=100)
 
 
 def busy(running: int, waiting: int = 0) -> RouteLoad:
@@ -38,7 +38,7 @@ def test_every_loser_keeps_its_reason_and_every_candidate_is_recorded() -> None:
         view(route("tried"), READY),
         view(route("good"), busy(1)),
     ]
-    needs = RouteNeeds(envelope(), tokens=100, excluded=frozenset({RouteId("tried")}))
+    needs = RouteNeeds(envelope(), excluded=frozenset({RouteId("tried")}))
     decision = decide(needs, views)
     assert decision.chosen.id == "good"
     reasons = {item.route: item.rejected_because for item in decision.candidates}
@@ -53,7 +53,7 @@ def test_every_loser_keeps_its_reason_and_every_candidate_is_recorded() -> None:
 
 def test_a_missing_capability_is_named() -> None:
     needs = RouteNeeds(
-        envelope(model=ModelConstraints(name="m", capabilities=("vision",))), 10, frozenset()
+        envelope(model=ModelConstraints(name="m", capabilities=("vision",))), frozenset()
     )
     with pytest.raises(Failed) as caught:
         decide(needs, [view(route("text"), READY)])

@@ -14,6 +14,8 @@ from octant.core.units import NS_PER_MS, NanoUsd
 from octant.gateway.settings import GatewaySettings
 from octant.governance.policy import Policy
 from octant.observability.metrics import MetricsLimits
+from octant.orchestration.execution import ExecutionSettings
+from octant.orchestration.prompts import PromptSettings
 from octant.orchestration.request_path import PathSettings
 from octant.serving.engine_client import ClientSettings
 from octant.serving.restart_policy import RestartSettings
@@ -90,9 +92,10 @@ def policy(settings: Settings) -> Policy:
 
 def request_path(settings: Settings) -> PathSettings:
     """What the request path decides by itself."""
+    assumed = settings.admission.assumed_output_tokens
     return PathSettings(
-        assumed_output_tokens=settings.admission.assumed_output_tokens,
-        offload_bytes=settings.limits.long_context_bytes,
+        assumed_output_tokens=assumed,
+        execution=ExecutionSettings(PromptSettings(assumed, settings.limits.long_context_bytes)),
     )
 
 

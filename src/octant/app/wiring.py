@@ -41,7 +41,7 @@ from octant.gateway.services import GatewayServices, HealthCheck
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
 from octant.orchestration.request_path import RequestPath
-from octant.orchestration.routes import DeployedRoute, RouteTable, ServedModel
+from octant.orchestration.routes import DeployedRoute, PromptRules, RouteTable, ServedModel
 from octant.orchestration.settlement import Settler, month_of
 from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
@@ -128,7 +128,7 @@ async def runtime(
     metrics.name_route(route.id, route.model)
     client = EngineClient(route.id, source.artifact.digest, layers.client(settings))
     routes = RouteTable()
-    routes.serve(_served(settings, source, DeployedRoute(route, client)))
+    routes.serve(_served(source, DeployedRoute(route, client, _prompt_rules(source))))
     path = RequestPath(
         routes=routes,
         admission=admission,
@@ -203,18 +203,21 @@ def _route(settings: Settings, source: ModelSource) -> Route:
     )
 
 
-def _served(settings: Settings, source: ModelSource, deployed: DeployedRoute) -> ServedModel:
-    tokenizer = load_tokenizer(source.directory)
-    files = load_chat_template(source.directory)
-    tool_format = source.artifact.tool_call_format
+def _served(source: ModelSource, deployed: DeployedRoute) -> ServedModel:
     return ServedModel(
         name=deployed.route.model,
         created_unix_s=source.artifact.created_unix_ns // NS_PER_S,
-        tokenizer=tokenizer,
-        template=_template(files),
+        routes=(deployed,),
+    )
+
+
+def _prompt_rules(source: ModelSource) -> PromptRules:
+    tool_format = source.artifact.tool_call_format
+    return PromptRules(
+        tokenizer=load_tokenizer(source.directory),
+        template=_template(load_chat_template(source.directory)),
         tool_format=None if tool_format == "none" else tool_format,
         default_sampling=load_sampling(source.directory),
-        routes=(deployed,),
     )
 
 

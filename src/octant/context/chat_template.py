@@ -5,6 +5,7 @@ clock, and bounded: loops and output have a limit, so that a conversation cannot
 run away. A template belongs to a model and is the operator's choice; it is never a caller's.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
@@ -48,6 +49,12 @@ class ChatTemplate:
         self._special_tokens = dict(special_tokens or {})
         self._plain = _compile(source)
         self._with_tools = self._plain if tool_source is None else _compile(tool_source)
+        self._digest = _digest(source, tool_source, self._special_tokens)
+
+    @property
+    def digest(self) -> str:
+        """`sha256:` and 64 hex digits; templates with the same one render the same text."""
+        return self._digest
 
     def render(
         self,
@@ -89,6 +96,11 @@ class ChatTemplate:
         # A template is a program: it can fail with any exception, recursion included.
         except Exception as error:
             raise _failed(f"The chat template cannot render this conversation: {error}") from error
+
+
+def _digest(source: str, tool_source: str | None, special_tokens: Mapping[str, str]) -> str:
+    whole = json.dumps([source, tool_source, sorted(special_tokens.items())])
+    return f"sha256:{hashlib.sha256(whole.encode()).hexdigest()}"
 
 
 def conversation(messages: Sequence[Message], tools: Sequence[ToolDefinition]) -> Conversation:

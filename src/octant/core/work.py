@@ -18,7 +18,8 @@ class PromptPackage(Record, frozen=True, kw_only=True):
 
 
 class ModelWork(Record, frozen=True, kw_only=True):
-    """What a provider is given. `sampling.max_tokens` is set and fits the route's context.
+    """What a provider is given. `sampling.max_tokens` is set and fits the route's context, unless
+    the provider makes the prompt itself: then `prompt_tokens` is empty and it may be None.
 
     `cache_salt` separates prefix caches: two works share cached blocks only when it is equal.
     `seed` is always set, so that a replay draws the same tokens.

@@ -4,13 +4,16 @@ Law: the path writes down each step's value as the step completes, and only sett
 step looks here to decide anything. One per request, owned by the frame of `RequestPath.run`.
 """
 
+from msgspec.structs import replace
+
 from octant.admission.control import Admitted
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import Billed, Failure, FailureKind
 from octant.core.manifest import ExecutionManifest
 from octant.core.outcome import OutcomeStatus
-from octant.core.route import Price, Route
+from octant.core.route import Price, Route, RouteDecision
 from octant.core.stream import ChoiceFinished, Started, StreamItem, TextDelta
+from octant.core.summary import AttemptSummary
 from octant.core.units import NanoUsd
 from octant.core.usage import FinishReason, Usage
 from octant.core.verdict import Verdict
@@ -24,12 +27,30 @@ class RunAccount:
         self.verdict: Verdict | None = None
         self.admitted: Admitted | None = None
         self.route: Route | None = None
+        self.decision: RouteDecision | None = None
         self.manifest: ExecutionManifest | None = None
-        self.attempts = 0
+        self.tried: tuple[AttemptSummary, ...] = ()
         self.finish_reasons: tuple[FinishReason, ...] = ()
         self.first_output_ns: int | None = None
         self._prompt_tokens = 0
         self._completion_tokens = 0
+
+    @property
+    def attempts(self) -> int:
+        """Attempts so far, over all model calls."""
+        return len(self.tried)
+
+    def begin(self, step: int, route: Route) -> int:
+        """Notes an attempt on a route and gives its number, which no other of the request has."""
+        self.route = route
+        number = len(self.tried) + 1
+        self.tried = (*self.tried, AttemptSummary(step=step, attempt=number, route=route.id))
+        return number
+
+    def lose(self, failure: Failure) -> None:
+        """Notes what became of the attempt begun last."""
+        *before, last = self.tried
+        self.tried = (*before, replace(last, failure=failure))
 
     @property
     def usage(self) -> Usage:

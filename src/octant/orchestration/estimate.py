@@ -18,12 +18,10 @@ def estimate_of(
     envelope: RequestEnvelope, model: ServedModel, assumed_output_tokens: int
 ) -> Estimate:
     """Likely tokens and the highest possible cost over all routes of the model."""
-    given, sampling = envelope.input, envelope.sampling
-    if isinstance(given, TokenPrompt):
-        likely_prompt = most_prompt = len(given.tokens)
-    else:
-        likely_prompt = envelope.input_bytes // _LIKELY_BYTES_PER_TOKEN + 1
-        most_prompt = model.max_context
+    sampling = envelope.sampling
+    likely_prompt = likely_tokens(envelope)
+    known = isinstance(envelope.input, TokenPrompt)
+    most_prompt = likely_prompt if known else model.max_context
     likely_output = sampling.n * (sampling.max_tokens or assumed_output_tokens)
     most_output = sampling.n * min(sampling.max_tokens or model.max_context, model.max_context)
     budget = envelope.budget.tokens
@@ -37,3 +35,10 @@ def estimate_of(
         for deployed in model.routes
     )
     return Estimate(likely_prompt, likely_output, NanoUsd(cost))
+
+
+def likely_tokens(envelope: RequestEnvelope) -> int:
+    """Tokens of the prompt: counted where they were sent, else guessed from its length."""
+    if isinstance(envelope.input, TokenPrompt):
+        return len(envelope.input.tokens)
+    return envelope.input_bytes // _LIKELY_BYTES_PER_TOKEN + 1

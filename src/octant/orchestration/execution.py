@@ -1,32 +1,30 @@
-"""Execution: from a prompt to the items of its answer, over as many attempts as the rules allow.
+"""Execution: one model call of a request, over as many attempts as the rules allow.
 
-    PromptPackage -> RouteDecision -> ExecutionManifest -> ModelWork -> items of one provider
+    RequestEnvelope -> Prompt for each kind of route -> RouteDecision -> ExecutionManifest
+                    -> ModelWork -> items of one provider, shaped
 
-Law: attempts are numbered, a route that failed is not tried again, and once any output has been
-passed on the request ends with whatever that route delivers.
+Law: attempts are numbered over all model calls of a request, a route that failed is not tried
+again, and once any output has been passed on the call ends with whatever that route delivers.
 """
 
 from collections.abc import AsyncGenerator
 from typing import NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
 from octant.core.envelope import RequestEnvelope
-from octant.core.events import AttemptFailed, AttemptStarted, RouteDecided
-from octant.core.failure import Failed
-from octant.core.ids import RouteId
+from octant.core.events import AttemptFailed, AttemptStarted, ContextAssembled, RouteDecided
+from octant.core.failure import Failed, Failure
+from octant.core.ids import ID_ENTROPY_BYTES, RouteId
 from octant.core.manifest import ExecutionManifest
-from octant.core.stream import (
-    Broken,
-    Completed,
-    Started,
-    StreamItem,
-)
-from octant.core.work import ModelWork, PromptPackage, cache_salt
+from octant.core.stream import Broken, Completed, Started, StreamItem
+from octant.core.work import ModelWork, cache_salt
 from octant.orchestration.account import RunAccount
-from octant.orchestration.attempts import MAX_ATTEMPTS, may_try_again
+from octant.orchestration.answer import AnswerShape
+from octant.orchestration.attempts import may_try_again
+from octant.orchestration.prompts import Prompt, PromptMaker, PromptSettings
 from octant.orchestration.routes import DeployedRoute, ServedModel
-from octant.orchestration.routing import RouteNeeds, RouteView, decide
+from octant.orchestration.routing import RouteNeeds, RouteView, decide, standing
 from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
 from octant.ports.sink import EventSink
@@ -35,139 +33,221 @@ from octant.ports.sink import EventSink
 _SEED_BYTES = 7
 
 
-class Task(NamedTuple):
-    """What one request asks to have executed; every attempt works from the same task."""
+class ExecutionSettings(NamedTuple):
+    """`max_attempts` bounds the attempts at one model call."""
+
+    prompts: PromptSettings = PromptSettings()
+    max_attempts: int = 3
+
+
+class _Call(NamedTuple):
+    """One model call; every attempt works from the same one."""
 
     envelope: RequestEnvelope
     model: ServedModel
-    package: PromptPackage
+    account: RunAccount
+    step: int
     seed: int
+    prompts: PromptMaker
+
+
+class _Choice(NamedTuple):
+    deployed: DeployedRoute
+    prompt: Prompt
+
+
+class _Attempt(NamedTuple):
+    call: _Call
+    number: int
+    deployed: DeployedRoute
+    prompt: Prompt
 
 
 class Execution:
-    """Executes tasks on the routes of their model."""
+    """Executes model calls on the routes of their model."""
 
     def __init__(
-        self, policy_version: str, events: EventSink, clock: Clock, entropy: Entropy
+        self,
+        events: EventSink,
+        clock: Clock,
+        entropy: Entropy,
+        settings: ExecutionSettings,
     ) -> None:
-        self._policy_version = policy_version
         self._events = events
         self._clock = clock
         self._entropy = entropy
+        self._settings = settings
 
     async def run(
-        self,
-        envelope: RequestEnvelope,
-        model: ServedModel,
-        package: PromptPackage,
-        account: RunAccount,
+        self, envelope: RequestEnvelope, model: ServedModel, account: RunAccount, step: int = 1
     ) -> AsyncGenerator[StreamItem, None]:
-        """Items up to and including one terminal item. Raises Failed when no route is eligible."""
-        seed = envelope.sampling.seed
-        if seed is None:
-            seed = int.from_bytes(self._entropy.bytes(_SEED_BYTES), "little")
-        task = Task(envelope, model, package, seed)
+        """Items up to and including one terminal item.
+
+        Raises Failed when no route is eligible, with the prompt's own fault where that is why.
+        """
+        call = self._call(envelope, model, account, step)
         failed: dict[RouteId, Broken] = {}
-        for attempt in range(1, MAX_ATTEMPTS + 1):
+        while True:
             try:
-                deployed = self._choose(task, frozenset(failed))
+                choice = await self._choose(call, frozenset(failed))
             except Failed:
                 if not failed:
                     raise
                 yield list(failed.values())[-1]
                 return
-            self._begin(task, attempt, deployed, account)
+            attempt = self._begin(call, choice)
+            shape = AnswerShape(
+                envelope, _tool_format(choice), choice.prompt.package.echo_text, self._call_id
+            )
             output_sent = False
-            async with deployed.provider.generate(_work(task, attempt)) as items:
+            async with choice.deployed.provider.generate(_work(attempt)) as items:
                 async for item in items:
                     if isinstance(item, Broken):
-                        self._lost(task, attempt, deployed, item)
-                        if may_try_again(item.failure, attempt, output_sent):
-                            failed[deployed.route.id] = item
+                        self._lost(attempt, item.failure)
+                        tried = len(failed) + 1
+                        limit = self._settings.max_attempts
+                        if may_try_again(item.failure, tried, output_sent, limit):
+                            failed[choice.deployed.route.id] = item
                             break
                     output_sent = output_sent or not isinstance(item, Started)
                     account.see(item, self._clock.monotonic_ns())
-                    yield item
+                    for shaped in shape.feed(item):
+                        yield shaped
                     if isinstance(item, Completed | Broken):
                         return
 
-    def _choose(self, task: Task, excluded: frozenset[RouteId]) -> DeployedRoute:
-        tokens = len(task.package.tokens) + task.package.max_tokens
+    def _call(
+        self, envelope: RequestEnvelope, model: ServedModel, account: RunAccount, step: int
+    ) -> _Call:
+        def made(prompt: Prompt) -> None:
+            self._events.emit(
+                ContextAssembled(
+                    at_ns=self._clock.monotonic_ns(),
+                    request_id=envelope.request_id,
+                    prompt_tokens=prompt.tokens,
+                    prompt_digest=prompt.package.digest,
+                    step=step,
+                )
+            )
+
+        seed = envelope.sampling.seed
+        if seed is None:
+            seed = int.from_bytes(self._entropy.bytes(_SEED_BYTES), "little")
+        prompts = PromptMaker(envelope, self._settings.prompts, made)
+        return _Call(envelope, model, account, step, seed, prompts)
+
+    async def _choose(self, call: _Call, excluded: frozenset[RouteId]) -> _Choice:
+        needs = RouteNeeds(call.envelope, excluded)
+        routes = {deployed.route.id: deployed for deployed in call.model.routes}
         views = [
             RouteView(deployed.route, deployed.load(), deployed.max_context)
-            for deployed in task.model.routes
+            for deployed in routes.values()
         ]
-        decision = decide(RouteNeeds(task.envelope, tokens, excluded), views)
+        open_routes = [routes[view.route.id] for view in standing(needs, views)]
+        prompts = await call.prompts.prompts(open_routes)
+        decision = decide(needs, [_sized(view, prompts.get(view.route.id)) for view in views])
         self._events.emit(
             RouteDecided(
                 at_ns=self._clock.monotonic_ns(),
-                request_id=task.envelope.request_id,
+                request_id=call.envelope.request_id,
                 decision=decision,
             )
         )
-        return next(deployed for deployed in task.model.routes if deployed.route == decision.chosen)
+        call.account.decision = decision
+        prompt = prompts[decision.chosen.id]
+        assert isinstance(prompt, Prompt), "a route without a prompt was chosen"
+        return _Choice(routes[decision.chosen.id], prompt)
 
-    def _begin(
-        self, task: Task, attempt: int, deployed: DeployedRoute, account: RunAccount
-    ) -> None:
-        account.route = deployed.route
-        account.attempts = attempt
-        account.manifest = self._pin(task, deployed)
+    def _begin(self, call: _Call, choice: _Choice) -> _Attempt:
+        route = choice.deployed.route
+        attempt = _Attempt(
+            call, call.account.begin(call.step, route), choice.deployed, choice.prompt
+        )
+        call.account.manifest = _pin(attempt)
         self._events.emit(
             AttemptStarted(
                 at_ns=self._clock.monotonic_ns(),
-                request_id=task.envelope.request_id,
-                attempt=attempt,
-                route=deployed.route.id,
+                request_id=call.envelope.request_id,
+                attempt=attempt.number,
+                route=route.id,
+                step=call.step,
             )
         )
+        return attempt
 
-    def _lost(self, task: Task, attempt: int, deployed: DeployedRoute, broken: Broken) -> None:
+    def _lost(self, attempt: _Attempt, failure: Failure) -> None:
+        attempt.call.account.lose(failure)
         self._events.emit(
             AttemptFailed(
                 at_ns=self._clock.monotonic_ns(),
-                request_id=task.envelope.request_id,
-                attempt=attempt,
-                route=deployed.route.id,
-                failure=broken.failure,
+                request_id=attempt.call.envelope.request_id,
+                attempt=attempt.number,
+                route=attempt.deployed.route.id,
+                failure=failure,
+                step=attempt.call.step,
             )
         )
 
-    def _pin(self, task: Task, deployed: DeployedRoute) -> ExecutionManifest | None:
-        facts = deployed.provider.facts()
-        if facts is None:
-            return None
-        return ExecutionManifest(
-            request_id=task.envelope.request_id,
-            route=deployed.route.id,
-            release=deployed.route.release,
-            model=task.model.name,
-            artifact_digest=facts.artifact_digest,
-            tokenizer_digest=task.model.tokenizer.digest,
-            engine=facts.engine,
-            engine_version=facts.engine_version,
-            weight_precision=facts.weight_precision,
-            kv_precision=facts.kv_precision,
-            prompt_digest=task.package.digest,
-            prompt_tokens=len(task.package.tokens),
-            sampling=task.envelope.sampling,
-            seed=task.seed,
-            policy_version=self._policy_version,
-        )
+    def _call_id(self) -> str:
+        return "call_" + self._entropy.bytes(ID_ENTROPY_BYTES).hex()
 
 
-def _work(task: Task, attempt: int) -> ModelWork:
-    envelope = task.envelope
+def _sized(view: RouteView, prompt: Prompt | Failure | None) -> RouteView:
+    if isinstance(prompt, Prompt):
+        return view._replace(tokens=prompt.context)
+    return view._replace(unfit=prompt)
+
+
+def _tool_format(choice: _Choice) -> str | None:
+    rules = choice.deployed.prompt
+    return None if rules is None else rules.tool_format
+
+
+def _pin(attempt: _Attempt) -> ExecutionManifest | None:
+    envelope, deployed = attempt.call.envelope, attempt.deployed
+    verdict, facts = attempt.call.account.verdict, deployed.provider.facts()
+    if facts is None:
+        return None
+    return ExecutionManifest(
+        request_id=envelope.request_id,
+        route=deployed.route.id,
+        release=deployed.route.release,
+        model=attempt.call.model.name,
+        artifact_digest=facts.artifact_digest,
+        tokenizer_digest=deployed.prompt.tokenizer.digest if deployed.prompt else "",
+        engine=facts.engine,
+        engine_version=facts.engine_version,
+        weight_precision=facts.weight_precision,
+        kv_precision=facts.kv_precision,
+        prompt_digest=attempt.prompt.package.digest,
+        prompt_tokens=attempt.prompt.tokens,
+        sampling=envelope.sampling,
+        seed=attempt.call.seed,
+        policy_version=verdict.policy_version if verdict else "",
+    )
+
+
+def _work(attempt: _Attempt) -> ModelWork:
+    envelope, package = attempt.call.envelope, attempt.prompt.package
     return ModelWork(
         request_id=envelope.request_id,
-        attempt=attempt,
+        attempt=attempt.number,
         tenant=envelope.principal.tenant,
         profile=envelope.profile,
         cache_salt=cache_salt(envelope),
         input=envelope.input,
-        prompt_tokens=task.package.tokens,
-        sampling=msgspec.structs.replace(envelope.sampling, max_tokens=task.package.max_tokens),
-        seed=task.seed,
+        prompt_tokens=package.tokens,
+        sampling=replace(envelope.sampling, max_tokens=_max_tokens(attempt)),
+        seed=attempt.call.seed,
         received_ns=envelope.received_ns,
         deadline_ns=envelope.deadline.at_ns,
     )
+
+
+def _max_tokens(attempt: _Attempt) -> int | None:
+    """What fits the chosen route; None leaves it to a provider that makes the prompt itself."""
+    envelope, most = attempt.call.envelope, attempt.prompt.package.max_tokens
+    if attempt.deployed.prompt is not None:
+        return min(most, attempt.deployed.max_context - attempt.prompt.tokens)
+    bounded = envelope.sampling.max_tokens is not None or envelope.budget.tokens is not None
+    return most if bounded else None

@@ -8,27 +8,22 @@ was reserved is released and the outcome is committed in one place, however the 
 the terminal item is passed on only after that commit.
 """
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import NamedTuple
 
 from octant.admission.control import AdmissionControl, Admitted, Estimate, RateLimitStatus
-from octant.context.assembly import assemble
 from octant.core.envelope import RequestEnvelope
-from octant.core.events import ContextAssembled, PolicyDecided, RequestAdmitted, RequestReceived
+from octant.core.events import PolicyDecided, RequestAdmitted, RequestReceived
 from octant.core.failure import DEFECT, Failed
-from octant.core.ids import ID_ENTROPY_BYTES
 from octant.core.stage import Stage
 from octant.core.stream import Broken, Completed, StreamItem, Terminal
 from octant.core.verdict import Decision, Verdict
-from octant.core.work import PromptPackage
 from octant.governance.policy import Policy, evaluate, refusal
 from octant.orchestration.account import RunAccount
-from octant.orchestration.answer import shape
 from octant.orchestration.estimate import estimate_of
-from octant.orchestration.execution import Execution
+from octant.orchestration.execution import Execution, ExecutionSettings
 from octant.orchestration.hangup import Hangup
 from octant.orchestration.routes import RouteTable, ServedModel
 from octant.orchestration.settlement import Settler, month_of
@@ -40,14 +35,10 @@ _log = logging.getLogger(__name__)
 
 
 class PathSettings(NamedTuple):
-    """`assumed_output_tokens` is reserved against token limits when a request names no maximum.
-
-    Inputs above `offload_bytes` are tokenised on a thread, so that one long prompt never holds up
-    the event loop.
-    """
+    """`assumed_output_tokens` is reserved against token limits when a request names no maximum."""
 
     assumed_output_tokens: int
-    offload_bytes: int
+    execution: ExecutionSettings = ExecutionSettings()
 
 
 class RequestPath:
@@ -73,7 +64,7 @@ class RequestPath:
         self._clock = clock
         self._entropy = entropy
         self._settings = settings
-        self._execution = Execution(policy.version, events, clock, entropy)
+        self._execution = Execution(events, clock, entropy, settings.execution)
 
     async def run(
         self, envelope: RequestEnvelope, hangup: Hangup
@@ -113,11 +104,8 @@ class RequestPath:
         account.admitted = await self._admit(envelope, estimate)
         self._predict(envelope, estimate, model)
         account.verdict = self._screen(envelope)
-        package = await self._assemble(envelope, model)
-        execution = self._execution.run(envelope, model, package, account)
-        answer = shape(execution, envelope, model, package, self._call_id)
-        async with aclosing(execution), aclosing(answer):
-            async for item in answer:
+        async with aclosing(self._execution.run(envelope, model, account)) as items:
+            async for item in items:
                 yield item
 
     def rate_limits(self, envelope: RequestEnvelope) -> RateLimitStatus | None:
@@ -178,22 +166,3 @@ class RequestPath:
         if verdict.decision is Decision.BLOCK:
             raise Failed(refusal(verdict))
         return verdict
-
-    async def _assemble(self, envelope: RequestEnvelope, model: ServedModel) -> PromptPackage:
-        parts = (envelope, model.tokenizer, model.template, model.max_context)
-        if envelope.input_bytes > self._settings.offload_bytes:
-            package = await asyncio.to_thread(assemble, *parts)
-        else:
-            package = assemble(*parts)
-        self._events.emit(
-            ContextAssembled(
-                at_ns=self._clock.monotonic_ns(),
-                request_id=envelope.request_id,
-                prompt_tokens=len(package.tokens),
-                prompt_digest=package.digest,
-            )
-        )
-        return package
-
-    def _call_id(self) -> str:
-        return "call_" + self._entropy.bytes(ID_ENTROPY_BYTES).hex()

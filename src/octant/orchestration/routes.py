@@ -1,14 +1,16 @@
-"""RouteTable: which models are served, by which routes, and how their prompts are made.
+"""RouteTable: which models are served, by which routes, and how each route's prompts are made.
 
 Law: the table is the only place that joins a model's public name to providers. It is changed by
-deployment, read by the request path and by listings, all on one event loop.
+deployment, read by the request path and by listings, all on one event loop; what it hands out never
+changes, so a running request keeps the routes and weights it began with.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from octant.context.chat_template import ChatTemplate
 from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.ids import ReleaseId, RouteId
 from octant.core.route import DeploymentState, Route, RouteLoad
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
@@ -16,11 +18,21 @@ from octant.ports.provider import Provider
 from octant.ports.tokenizer import Tokenizer
 
 
+class PromptRules(NamedTuple):
+    """How a release's prompts are made, and how tool calls stand in its answers."""
+
+    tokenizer: Tokenizer
+    template: ChatTemplate | None
+    tool_format: str | None
+    default_sampling: Sampling = Sampling()
+
+
 class DeployedRoute(NamedTuple):
-    """A route and what answers for it."""
+    """A route and what answers for it; without prompt rules the provider takes messages."""
 
     route: Route
     provider: Provider
+    prompt: PromptRules | None
 
     @property
     def max_context(self) -> int:
@@ -35,20 +47,26 @@ class DeployedRoute(NamedTuple):
 
 
 class ServedModel(NamedTuple):
-    """A public model name with its prompt rules and its routes, never empty."""
+    """A public model name with its routes, never empty.
+
+    `traffic` weighs releases against each other; empty, all are equal.
+    """
 
     name: str
     created_unix_s: int
-    tokenizer: Tokenizer
-    template: ChatTemplate | None
-    tool_format: str | None
-    default_sampling: Sampling
     routes: tuple[DeployedRoute, ...]
+    traffic: Mapping[ReleaseId, int] = {}
 
     @property
     def max_context(self) -> int:
         """What the roomiest route holds."""
         return max(deployed.max_context for deployed in self.routes)
+
+    @property
+    def default_sampling(self) -> Sampling:
+        """What the publisher of the first route with prompt rules recommends."""
+        rules = (deployed.prompt for deployed in self.routes)
+        return next((rule.default_sampling for rule in rules if rule is not None), Sampling())
 
 
 class ModelListing(NamedTuple):
@@ -72,6 +90,28 @@ class RouteTable:
         """Adds a model or replaces it by name."""
         assert model.routes, f"model {model.name} has no route"
         self._models[model.name] = model
+
+    def put_route(self, model_name: str, created_unix_s: int, deployed: DeployedRoute) -> None:
+        """Adds a route to a model, or replaces the one with its id; a new name is a new model."""
+        known = self._models.get(model_name)
+        if known is None:
+            self.serve(ServedModel(model_name, created_unix_s, (deployed,)))
+            return
+        routes = {other.route.id: other for other in known.routes} | {deployed.route.id: deployed}
+        self.serve(known._replace(routes=tuple(routes.values())))
+
+    def remove_route(self, route_id: RouteId) -> None:
+        """Takes a route out of its model; a model without routes is served no more."""
+        for model in list(self._models.values()):
+            left = tuple(other for other in model.routes if other.route.id != route_id)
+            if not left:
+                del self._models[model.name]
+            elif len(left) < len(model.routes):
+                self.serve(model._replace(routes=left))
+
+    def set_traffic(self, model_name: str, weights: Mapping[ReleaseId, int]) -> None:
+        """New requests are split by these weights. Raises Failed(MODEL_NOT_FOUND)."""
+        self.serve(self.model(model_name)._replace(traffic=dict(weights)))
 
     def model(self, name: str) -> ServedModel:
         """Raises Failed(MODEL_NOT_FOUND) with the names that exist."""

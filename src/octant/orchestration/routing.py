@@ -19,23 +19,35 @@ UNAVAILABLE_RETRY_NS = 2 * NS_PER_S
 
 
 class RouteView(NamedTuple):
-    """One route as it stands at the moment of the decision; `max_context` is what fits now."""
+    """One route as it stands at the moment of the decision.
+
+    `max_context` is what fits now; `tokens` is what the request needs of it there, None while its
+    prompt has not been made; `unfit` is why no prompt could be made for it.
+    """
 
     route: Route
     load: RouteLoad
     max_context: int
+    tokens: int | None = None
+    unfit: Failure | None = None
 
 
 class RouteNeeds(NamedTuple):
-    """What the request asks of a route. `tokens` counts prompt and output together."""
+    """What the request asks of a route."""
 
     envelope: RequestEnvelope
-    tokens: int
     excluded: frozenset[RouteId]
 
 
+def standing(needs: RouteNeeds, views: Sequence[RouteView]) -> list[RouteView]:
+    """Those that nothing speaks against; worth making a prompt for."""
+    return [view for view in views if _refusal(needs, view) is None]
+
+
 def decide(needs: RouteNeeds, views: Sequence[RouteView]) -> RouteDecision:
-    """The best route. Raises Failed(ENGINE_UNAVAILABLE) with every refusal when none is left."""
+    """The best route. Raises Failed(ENGINE_UNAVAILABLE) with every refusal when none is left, or
+    with what is wrong with the prompt where only that keeps a route from taking it.
+    """
     refusals = {view.route.id: _refusal(needs, view) for view in views}
     candidates = tuple(
         Candidate(
@@ -47,7 +59,8 @@ def decide(needs: RouteNeeds, views: Sequence[RouteView]) -> RouteDecision:
     )
     eligible = [view for view in views if refusals[view.route.id] is None]
     if not eligible:
-        raise Failed(_no_route(needs.envelope, candidates, views))
+        unfit = [view.unfit for view in views if view.unfit is not None]
+        raise Failed(unfit[0] if unfit else _no_route(needs.envelope, candidates, views))
     best = max(eligible, key=lambda view: _score(view.load))
     return RouteDecision(chosen=best.route, candidates=candidates)
 
@@ -71,10 +84,14 @@ def _not_ready(_: RouteNeeds, view: RouteView) -> str | None:
     return f"it is {view.load.state.value}{because}"
 
 
-def _too_short(needs: RouteNeeds, view: RouteView) -> str | None:
-    if needs.tokens <= view.max_context:
+def _too_short(_: RouteNeeds, view: RouteView) -> str | None:
+    if view.tokens is None or view.tokens <= view.max_context:
         return None
-    return f"its context holds {view.max_context} tokens, {needs.tokens} are needed"
+    return f"its context holds {view.max_context} tokens, {view.tokens} are needed"
+
+
+def _unfit(_: RouteNeeds, view: RouteView) -> str | None:
+    return view.unfit.message if view.unfit is not None else None
 
 
 def _lacks_capability(needs: RouteNeeds, view: RouteView) -> str | None:
@@ -86,6 +103,7 @@ _FILTERS: tuple[Callable[[RouteNeeds, RouteView], str | None], ...] = (
     _already_tried,
     _not_ready,
     _lacks_capability,
+    _unfit,
     _too_short,
 )
 
