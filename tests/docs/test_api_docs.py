@@ -99,10 +99,11 @@ def test_every_error_is_documented_with_its_rule() -> None:
 def test_every_endpoint_stands_in_the_index_and_has_a_page() -> None:
     index = page("README.md")
     application = Application(make_parts(GatewaySettings()).services)
-    for path, endpoint in application.endpoints.items():
-        (row,) = [line for line in index.splitlines() if f"`{endpoint.method} {path}`" in line]
+    for endpoint in application.routing.endpoints:
+        named = f"`{endpoint.method} {endpoint.path}`"
+        (row,) = [line for line in index.splitlines() if named in line]
         linked = row.partition("](")[2].partition(")")[0]
-        assert path in page(linked).splitlines()[0]
+        assert f"{endpoint.method} {endpoint.path}" in page(linked).splitlines()[0]
 
 
 def test_every_endpoint_page_says_how_it_fails_and_ends() -> None:

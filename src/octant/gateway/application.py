@@ -1,13 +1,13 @@
 """Application: from an ASGI connection to an endpoint, and the last border of every failure.
 
-Law: routing looks at `scope["path"]` and nothing else, exactly; a URL rebuilt from headers is never
-trusted. Whatever goes wrong, the caller gets one well-formed answer or a closed connection. What
-fails here never became a request of the path, which counts its own failures.
+Law: routing looks at `scope["path"]` and nothing else; a URL rebuilt from headers is never trusted.
+Whatever goes wrong, the caller gets one well-formed answer or a closed connection. What fails here
+never became a request of the path, which counts its own failures. A mounted application answers for
+itself.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -20,21 +20,13 @@ from octant.gateway.dialects.completions import Completions
 from octant.gateway.exchange import SlowReader
 from octant.gateway.failures import Header
 from octant.gateway.headers import Head, read_head
-from octant.gateway.inference import Call, Inference
-from octant.gateway.listings import MODELS_PREFIX, Listings
+from octant.gateway.inference import Inference
+from octant.gateway.listings import Listings
 from octant.gateway.reply import CLOSE, Reply
+from octant.gateway.routing import Call, Endpoint, Found, Routing
 from octant.gateway.services import GatewayServices
 
 _log = logging.getLogger(__name__)
-
-_Handler = Callable[[Call], Awaitable[None]]
-
-
-class Endpoint(NamedTuple):
-    """One path: its method and what answers."""
-
-    method: str
-    handler: _Handler
 
 
 def create_application(services: GatewayServices) -> ASGIApp:
@@ -42,28 +34,39 @@ def create_application(services: GatewayServices) -> ASGIApp:
     return Application(services)
 
 
+def endpoints_of(services: GatewayServices) -> tuple[Endpoint, ...]:
+    """The whole table of paths, except what lies under `services.mounts`."""
+    listings = Listings(services)
+    return (
+        Endpoint("POST", "/v1/chat/completions", Inference(services, ChatCompletions())),
+        Endpoint("POST", "/v1/completions", Inference(services, Completions())),
+        Endpoint("GET", "/v1/models", listings.models),
+        Endpoint("GET", "/v1/models/{id}", listings.model, rest=True),
+        Endpoint("GET", "/health/live", listings.live),
+        Endpoint("GET", "/health/ready", listings.ready),
+        Endpoint("GET", "/health/models", listings.model_health),
+        Endpoint("GET", "/metrics", listings.metrics),
+    )
+
+
 class Application:
-    """The ASGI callable; `endpoints` is the whole table of paths."""
+    """The ASGI callable."""
 
     def __init__(self, services: GatewayServices) -> None:
-        listings = Listings(services)
         self._services = services
-        self._model = Endpoint("GET", listings.model)
-        self.endpoints: dict[str, Endpoint] = {
-            "/v1/chat/completions": Endpoint("POST", Inference(services, ChatCompletions())),
-            "/v1/completions": Endpoint("POST", Inference(services, Completions())),
-            "/v1/models": Endpoint("GET", listings.models),
-            "/health/live": Endpoint("GET", listings.live),
-            "/health/ready": Endpoint("GET", listings.ready),
-            "/health/models": Endpoint("GET", listings.model_health),
-            "/metrics": Endpoint("GET", listings.metrics),
-        }
+        self.routing = Routing(endpoints_of(services), services.mounts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves HTTP; turns WebSockets away."""
         match scope["type"]:
             case "http":
-                await self._http(scope, receive, send)
+                mounted = self.routing.mounted(scope["path"])
+                if mounted is None:
+                    await self._http(scope, receive, send)
+                    return
+                prefix, application = mounted
+                root_path = scope.get("root_path", "") + prefix
+                await application({**scope, "root_path": root_path}, receive, send)
             case "lifespan":
                 await _lifespan(receive, send)
             case _:
@@ -75,12 +78,14 @@ class Application:
         if self._services.drain.draining:
             reply.extra.append(CLOSE)
         try:
-            endpoint = self._endpoint(head)
-            if head.method != endpoint.method:
-                allow = [(b"allow", endpoint.method.encode())]
-                await self._refuse(reply, _wrong_method(head, endpoint.method), allow)
+            found = self._find(head)
+            endpoint = found.methods.get(head.method)
+            if endpoint is None:
+                allowed = ", ".join(found.methods)
+                allow = [(b"allow", allowed.encode())]
+                await self._refuse(reply, _wrong_method(head, allowed), allow)
                 return
-            await endpoint.handler(Call(head, receive, reply))
+            await endpoint.handler(Call(head, receive, reply, found.names))
         except Failed as error:
             await self._refuse(reply, error.failure)
         except (ClientGone, SlowReader) as error:
@@ -97,12 +102,10 @@ class Application:
         if not reply.started:
             await reply.failure(failure, more)
 
-    def _endpoint(self, head: Head) -> Endpoint:
-        found = self.endpoints.get(head.path)
-        if found is None and head.path.startswith(MODELS_PREFIX):
-            found = self._model
+    def _find(self, head: Head) -> Found:
+        found = self.routing.find(head.path)
         if found is None:
-            raise Failed(_unknown_path(head, self.endpoints))
+            raise Failed(_unknown_path(head, self.routing.endpoints))
         return found
 
 
@@ -114,8 +117,8 @@ async def _lifespan(receive: Receive, send: Send) -> None:
             return
 
 
-def _unknown_path(head: Head, endpoints: dict[str, Endpoint]) -> Failure:
-    known = ", ".join(f"{endpoint.method} {path}" for path, endpoint in endpoints.items())
+def _unknown_path(head: Head, endpoints: Sequence[Endpoint]) -> Failure:
+    known = ", ".join(f"{endpoint.method} {endpoint.path}" for endpoint in endpoints)
     asked = f"{head.method} {head.path[:200]}"
     return Failure(
         kind=FailureKind.NOT_FOUND,

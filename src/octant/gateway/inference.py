@@ -7,9 +7,6 @@ no retrieval and no model work.
 """
 
 import asyncio
-from typing import NamedTuple
-
-from starlette.types import Receive
 
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import Failed, Failure, FailureKind
@@ -23,21 +20,14 @@ from octant.gateway.envelopes import Understood, build_envelope
 from octant.gateway.exchange import Exchange, StreamExchange
 from octant.gateway.failures import milliseconds
 from octant.gateway.headers import Head
-from octant.gateway.reply import CLOSE, JSON, Reply
+from octant.gateway.reply import CLOSE, JSON
+from octant.gateway.routing import Call
 from octant.gateway.services import GatewayServices
 
 _SCOPES = (Scope.INFERENCE,)
 # Refusals after which more of the body may still be on its way.
 _UNREAD = (FailureKind.REQUEST_TOO_LARGE, FailureKind.REQUEST_TIMEOUT)
 _SHORTEST_KEEP_ALIVE_MS = 100
-
-
-class Call(NamedTuple):
-    """One HTTP request and the way to answer it."""
-
-    head: Head
-    receive: Receive
-    reply: Reply
 
 
 class Inference:

@@ -11,11 +11,10 @@ from octant.core.identity import Principal, Scope
 from octant.core.route import DeploymentState
 from octant.gateway.dialects.dialect import encode_json
 from octant.gateway.failures import refuse
-from octant.gateway.inference import Call
 from octant.gateway.reply import JSON
+from octant.gateway.routing import Call
 from octant.gateway.services import GatewayServices, HealthCheck, ModelListing
 
-MODELS_PREFIX = "/v1/models/"
 _LISTING_SCOPES = (Scope.MODELS_READ, Scope.INFERENCE)
 
 
@@ -33,7 +32,7 @@ class Listings:
 
     async def model(self, call: Call) -> None:
         """`GET /v1/models/{id}`. Raises Failed(MODEL_NOT_FOUND), also for one not permitted."""
-        wanted = call.head.path.removeprefix(MODELS_PREFIX)
+        wanted = call.names["id"]
         visible = self._visible(await self._principal(call, _LISTING_SCOPES))
         found = next((listing for listing in visible if listing.name == wanted), None)
         if found is None:

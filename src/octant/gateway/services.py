@@ -1,7 +1,9 @@
 """Services: what the gateway is given. It owns none of it and starts none of it."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import NamedTuple, Protocol
+
+from starlette.types import ASGIApp
 
 from octant.admission.control import RateLimitStatus
 from octant.core.envelope import RequestEnvelope
@@ -96,7 +98,10 @@ class Metrics(Protocol):
 
 
 class GatewayServices(NamedTuple):
-    """Everything the application needs, made by `app/wiring.py`."""
+    """Everything the application needs, made by `app/wiring.py`.
+
+    `mounts` are applications by the prefix of the paths that they answer for themselves.
+    """
 
     path: Path
     routes: Routes
@@ -108,3 +113,4 @@ class GatewayServices(NamedTuple):
     clock: Clock
     entropy: Entropy
     settings: GatewaySettings
+    mounts: Mapping[str, ASGIApp] = {}
