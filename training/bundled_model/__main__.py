@@ -50,6 +50,7 @@ def main() -> None:
     if not options.skip_training:
         run("train", "--work", options.work)
     run("export", "--work", options.work, "--out", options.out)
+    run("package", "--out", options.out)
     run("suite", "--split", "final", "--out", options.out / "eval")
     run("suite", "--split", "train", "--out", options.work)
     run(

@@ -7,7 +7,7 @@ attempt that was left early is cancelled in the engine at once.
 
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NamedTuple
 
 from octant.core.failure import Failure, FailureKind
@@ -77,11 +77,20 @@ class EngineClient:
             retry_after_ns=None if self._state is DeploymentState.READY else self._retry_after_ns,
         )
 
-    @asynccontextmanager
-    async def generate(self, work: ModelWork) -> AsyncGenerator[AsyncIterator[StreamItem]]:
+    def generate(self, work: ModelWork) -> AbstractAsyncContextManager[AsyncIterator[StreamItem]]:
         """Starts the work; leaving the context frees what it holds in the engine."""
+        return self._stream(work, DeploymentState.READY)
+
+    def probe(self, work: ModelWork) -> AbstractAsyncContextManager[AsyncIterator[StreamItem]]:
+        """As `generate`, while the engine still has to prove itself."""
+        return self._stream(work, DeploymentState.PROBING)
+
+    @asynccontextmanager
+    async def _stream(
+        self, work: ModelWork, during: DeploymentState
+    ) -> AsyncGenerator[AsyncIterator[StreamItem]]:
         stream = RequestStream(work, self.route, self._settings.max_buffered_tokens)
-        refusal = self._submit(work, stream)
+        refusal = self._submit(work, stream, during)
         if refusal is not None:
             stream.fail(refusal)
         try:
@@ -89,8 +98,10 @@ class EngineClient:
         finally:
             self._leave(stream)
 
-    def _submit(self, work: ModelWork, stream: RequestStream) -> Failure | None:
-        if self._link is None or self._state is not DeploymentState.READY:
+    def _submit(
+        self, work: ModelWork, stream: RequestStream, during: DeploymentState
+    ) -> Failure | None:
+        if self._link is None or self._state is not during:
             return self._unavailable()
         if len(self._streams) >= self._settings.max_outstanding:
             return _full(len(self._streams))
@@ -152,7 +163,7 @@ class EngineClient:
         self._retry_after_ns = retry_after_ns
 
     def attach(self, link: ServerLink, facts: ExecutorFacts) -> None:
-        """An engine is ready at the other end of `link`."""
+        """An engine is loaded at the other end of `link`."""
         self._link = link
         self._facts = ProviderFacts(
             artifact_digest=self._artifact_digest,

@@ -1,11 +1,12 @@
 """EngineSupervisor: keeps one engine process running behind an EngineClient.
 
     launch -> loading, warming, probing -> ready -> (crash | hang | refusal) -> pause -> launch
-                                             |
-                                           drain -> stopped
+                                  |          |
+                             wrong answer  drain -> stopped
 
 Law: one engine at a time, and nothing of it is left before the next one starts: its requests have
-failed, its process is gone, its link is closed. Every task lives inside `run`.
+failed, its process is gone, its link is closed. None is ready before it gave the known answer, if
+there is one. Every task lives inside `run`.
 """
 
 import asyncio
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from octant.core.events import EngineStateChanged
+from octant.core.events import EngineStateChanged, RequestEvent
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.record import Record
 from octant.core.route import DeploymentState
@@ -28,6 +29,7 @@ from octant.ports.link import ServerLink
 from octant.ports.process import ChildProcess, ProcessLauncher
 from octant.ports.sink import EventSink
 from octant.serving.engine_client import EngineClient
+from octant.serving.known_answer import PROBE_REQUEST, KnownAnswer, what_is_wrong
 from octant.serving.messages import from_engine
 from octant.serving.messages.from_engine import Leaving, Progress, Reached, Ready
 from octant.serving.restart_policy import RestartPolicy, RestartSettings
@@ -75,6 +77,7 @@ class EngineSupervisor:
         clock: Clock,
         entropy: Entropy,
         settings: SupervisorSettings,
+        known_answer: KnownAnswer | None = None,
     ) -> None:
         """`command` gives the program that connects to an address; `links` opens a fresh link."""
         self._client = client
@@ -84,6 +87,7 @@ class EngineSupervisor:
         self._events = events
         self._clock = clock
         self._settings = settings
+        self._known_answer = known_answer
         self._policy = RestartPolicy(settings.restart, entropy)
         self._state = DeploymentState.LOADING
         self._announced: tuple[DeploymentState, str] | None = None
@@ -94,6 +98,8 @@ class EngineSupervisor:
         self._launched_ns = 0
         self._load_ns = _GUESSED_LOAD_NS
         self._draining = False
+        self._why_stopped = "shutting down"
+        self._loaded = asyncio.Event()
         self._decided = asyncio.Event()
         self._stop = asyncio.Event()
         self._finished = asyncio.Event()
@@ -109,11 +115,26 @@ class EngineSupervisor:
         """The process id of the engine, None between engines."""
         return self._child.pid if self._child else None
 
+    @property
+    def load_ns(self) -> int:
+        """How long the last engine took from its launch until it was loaded; a guess before."""
+        return self._load_ns
+
+    @property
+    def restarts(self) -> int:
+        """How often an engine has taken the place of another one."""
+        return max(0, self._launches - 1)
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the last engine ended, None while none has."""
+        return self._failure
+
     async def wait_ready(self) -> None:
         """Returns once the engine is ready. Raises Failed with the reason when it cannot be."""
         await self._decided.wait()
         if self._state is not DeploymentState.READY:
-            raise Failed(self._failure or _stopped())
+            raise Failed(self._failure or self._stopped())
 
     async def run(self) -> None:
         """Keeps an engine running until `drain` has ended it; cancelling kills the engine."""
@@ -125,14 +146,15 @@ class EngineSupervisor:
                     break
                 await self._pause_after(failure)
         finally:
-            self._move(DeploymentState.STOPPED, "shut down")
+            self._move(DeploymentState.STOPPED, self._why_stopped)
             self._finished.set()
 
-    async def drain(self, grace_ns: int) -> None:
+    async def drain(self, grace_ns: int, reason: str = "shutting down") -> None:
         """Takes no new work, lets the present finish within the grace, then ends the engine."""
         self._draining = True
+        self._why_stopped = reason
         if self._state is DeploymentState.READY:
-            self._move(DeploymentState.DRAINING, "shutting down")
+            self._move(DeploymentState.DRAINING, reason)
         until_ns = self._clock.monotonic_ns() + grace_ns
         while self._client.outstanding and self._clock.monotonic_ns() < until_ns:
             await self._clock.sleep(_DRAIN_POLL_NS)
@@ -146,6 +168,7 @@ class EngineSupervisor:
         self._launches += 1
         self._launched_ns = self._clock.monotonic_ns()
         self._watch = None
+        self._loaded.clear()
         self._reach(DeploymentState.LOADING)
         try:
             link = self._links()
@@ -161,7 +184,7 @@ class EngineSupervisor:
             link.close()
 
     async def _attend(self, link: ServerLink, child: ChildProcess) -> Failure:
-        failure = _stopped()
+        failure = self._stopped()
         try:
             failure = await self._first_reason(link, child)
         except Exception as error:
@@ -182,6 +205,7 @@ class EngineSupervisor:
             exiting = group.create_task(self._exit(child))
             reasons = [
                 reading,
+                group.create_task(self._prove()),
                 group.create_task(self._leave()),
                 group.create_task(self._hang()),
                 exiting,
@@ -211,9 +235,23 @@ class EngineSupervisor:
                 case Reached():
                     self._reach(message.state)
                 case Ready():
-                    self._become_ready(link, message)
+                    self._become_loaded(link, message)
                 case Leaving():
                     return message.failure
+
+    async def _prove(self) -> Failure:
+        """Makes a loaded engine ready; ends when its answer is not the known one."""
+        await self._loaded.wait()
+        if self._known_answer is not None and not self._draining:
+            wrong = await what_is_wrong(self._known_answer, self._client)
+            if wrong is not None and not self._draining:
+                return _unproven(wrong)
+        if self._draining:
+            self._move(DeploymentState.DRAINING, self._why_stopped)
+        else:
+            self._move(DeploymentState.READY, "")
+        # Nothing more can go wrong here; the other reasons end the engine.
+        return await asyncio.get_running_loop().create_future()
 
     async def _exit(self, child: ChildProcess) -> Failure:
         return self._lost(f"its process ended with {_status(await child.wait())}")
@@ -236,7 +274,7 @@ class EngineSupervisor:
         await self._stop.wait()
         self._client.stop_engine()
         await self._clock.sleep(self._settings.stop_grace_ns if self._watch is not None else 0)
-        return _stopped()
+        return self._stopped()
 
     # Facts from the engine
 
@@ -244,7 +282,8 @@ class EngineSupervisor:
         if self._watch is not None:
             self._watch.heard(progress.step)
         for event in progress.events:
-            self._events.emit(event)
+            if not (isinstance(event, RequestEvent) and event.request_id == PROBE_REQUEST):
+                self._events.emit(event)
         self._client.take(progress)
 
     def _reach(self, state: DeploymentState) -> None:
@@ -252,15 +291,12 @@ class EngineSupervisor:
         if not self._draining:
             self._move(state, self._failure.message if self._failure else "")
 
-    def _become_ready(self, link: ServerLink, message: Ready) -> None:
+    def _become_loaded(self, link: ServerLink, message: Ready) -> None:
         now_ns = self._clock.monotonic_ns()
         self._load_ns = now_ns - self._launched_ns
         self._watch = StallWatch(self._settings.stall_ns, self._settings.tick_ns, now_ns)
         self._client.attach(link, message.facts)
-        if self._draining:
-            self._move(DeploymentState.DRAINING, "shutting down")
-        else:
-            self._move(DeploymentState.READY, "")
+        self._loaded.set()
 
     # Between engines
 
@@ -295,7 +331,7 @@ class EngineSupervisor:
                 route=self._client.route,
                 state=state,
                 reason=reason,
-                restarts=max(0, self._launches - 1),
+                restarts=self.restarts,
             )
         )
 
@@ -314,7 +350,7 @@ class EngineSupervisor:
     def _for_requests(self, failure: Failure) -> Failure:
         """What the requests of an ended engine are told; its own failure is not theirs."""
         if self._draining or failure.kind is FailureKind.DRAINING:
-            return _stopped()
+            return self._stopped()
         if failure.kind in (FailureKind.ENGINE_LOST, FailureKind.ENGINE_STALLED):
             return failure
         return self._lost(failure.message.rstrip("."))
@@ -333,17 +369,25 @@ class EngineSupervisor:
             message=f"The engine hung and was ended: {reason}. It is being restarted; try again.",
         )
 
+    def _stopped(self) -> Failure:
+        return Failure(
+            kind=FailureKind.DRAINING,
+            stage=Stage.DECODE,
+            message=f"The engine was stopped: {self._why_stopped}. Try again in a moment.",
+            retry_after_ns=NS_PER_S,
+        )
+
     @property
     def _stage(self) -> Stage:
         return Stage.LOAD if self._watch is None else Stage.DECODE
 
 
-def _stopped() -> Failure:
+def _unproven(wrong: str) -> Failure:
     return Failure(
-        kind=FailureKind.DRAINING,
-        stage=Stage.DECODE,
-        message="The server is shutting down. Try again in a moment.",
-        retry_after_ns=NS_PER_S,
+        kind=FailureKind.PREPARATION_FAILED,
+        stage=Stage.WARM,
+        message=f"The model failed its probe: {wrong}. Deploy an artifact that the recipe was "
+        "measured with, or measure the recipe anew.",
     )
 
 
