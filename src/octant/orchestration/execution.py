@@ -100,7 +100,9 @@ class Execution:
                 envelope, _tool_format(choice), choice.prompt.package.echo_text, self._call_id
             )
             output_sent = False
-            async with choice.deployed.provider.generate(_work(attempt)) as items:
+            work = _work(attempt)
+            account.hand_over(work)
+            async with choice.deployed.provider.generate(work) as items:
                 async for item in items:
                     if isinstance(item, Broken):
                         self._lost(attempt, item.failure)
@@ -205,7 +207,7 @@ def _tool_format(choice: _Choice) -> str | None:
 
 def _pin(attempt: _Attempt) -> ExecutionManifest | None:
     envelope, deployed = attempt.call.envelope, attempt.deployed
-    verdict, facts = attempt.call.account.verdict, deployed.provider.facts()
+    facts = deployed.provider.facts()
     if facts is None:
         return None
     return ExecutionManifest(
@@ -223,7 +225,10 @@ def _pin(attempt: _Attempt) -> ExecutionManifest | None:
         prompt_tokens=attempt.prompt.tokens,
         sampling=envelope.sampling,
         seed=attempt.call.seed,
-        policy_version=verdict.policy_version if verdict else "",
+        policy_version=attempt.call.account.policy_version,
+        device=facts.device,
+        hardware=facts.hardware,
+        engine_flags=facts.flags,
     )
 
 

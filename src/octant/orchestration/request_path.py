@@ -74,7 +74,7 @@ class RequestPath:
         Never raises Failed: a request refused before any work yields one `Broken`. Closed early, it
         is settled with `hangup.failure`.
         """
-        account = RunAccount(envelope)
+        account = RunAccount(envelope, self._policy.version)
         terminal: Terminal | None = None
         try:
             async with aclosing(self._answer(envelope, account)) as items:
@@ -103,7 +103,7 @@ class RequestPath:
         estimate = estimate_of(envelope, model, self._settings.assumed_output_tokens)
         account.admitted = await self._admit(envelope, estimate)
         self._predict(envelope, estimate, model)
-        account.verdict = self._screen(envelope)
+        account.decide(Stage.BOUNDARY, self._screen(envelope))
         async with aclosing(self._execution.run(envelope, model, account)) as items:
             async for item in items:
                 yield item

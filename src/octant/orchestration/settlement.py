@@ -16,11 +16,10 @@ from octant.core.events import AnyEvent, RequestSettled
 from octant.core.failure import Failed, Failure
 from octant.core.ids import TenantId
 from octant.core.outcome import Outcome
-from octant.core.route import Price
 from octant.core.stream import Broken, Completed, Terminal
 from octant.core.units import NS_PER_S, NanoUsd
 from octant.observability.recorder import EventRecorder
-from octant.orchestration.account import RunAccount, cost
+from octant.orchestration.account import RunAccount
 from octant.orchestration.observation import observation_of
 from octant.ports.clock import Clock
 from octant.ports.store import Settlement, Store
@@ -109,7 +108,6 @@ def month_of(unix_ns: int) -> str:
 def _outcome(account: RunAccount, terminal: Terminal, now_ns: int) -> Outcome:
     envelope, route = account.envelope, account.route
     failure = terminal.failure if isinstance(terminal, Broken) else None
-    usage = terminal.usage
     first_ns = account.first_output_ns
     return Outcome(
         request_id=envelope.request_id,
@@ -123,8 +121,8 @@ def _outcome(account: RunAccount, terminal: Terminal, now_ns: int) -> Outcome:
         failure=failure,
         finish_reasons=account.finish_reasons,
         attempts=account.attempts,
-        usage=usage,
-        cost_nano_usd=cost(route.price if route else Price(), usage, failure),
+        usage=account.usage,
+        cost_nano_usd=account.cost(failure),
         received_unix_ns=envelope.received_unix_ns,
         duration_ns=now_ns - envelope.received_ns,
         time_to_first_token_ns=None if first_ns is None else first_ns - envelope.received_ns,
@@ -132,7 +130,8 @@ def _outcome(account: RunAccount, terminal: Terminal, now_ns: int) -> Outcome:
 
 
 def _audit(account: RunAccount, outcome: Outcome, at_unix_ns: int) -> AuditRecord:
-    verdict, failure = account.verdict, outcome.failure
+    verdict = account.decisions[0].verdict if account.decisions else None
+    failure = outcome.failure
     return AuditRecord(
         request_id=outcome.request_id,
         tenant=outcome.tenant,
