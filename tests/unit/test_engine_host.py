@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from octant.compute.schedule import SchedulerSettings
@@ -66,7 +67,9 @@ def test_a_sound_engine_reports_its_way_and_leaves_when_told() -> None:
     assert link.reported[:3] == [
         Reached(DeploymentState.WARMING),
         Reached(DeploymentState.PROBING),
-        Ready(executor.facts),
+        Ready(
+            replace(executor.facts, flags={"max_batch_tokens": "512", "max_prefill_chunk": "128"})
+        ),
     ]
     assert executor.closed
 

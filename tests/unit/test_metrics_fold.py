@@ -89,7 +89,7 @@ def test_a_request_that_went_well_is_counted_once_everywhere() -> None:
     assert metrics.value(catalogue.GENERATION_TOKENS, *ENGINE) == 11
     assert metrics.value(catalogue.PREFIX_HITS, *ENGINE) == 32
     assert metrics.value(catalogue.REQUEST_SUCCESS, *ENGINE, "stop") == 1
-    assert metrics.value(catalogue.TENANT_COST, "default") == 510
+    assert metrics.value(catalogue.COST, "default", "octant-mini") == 510
     for spec in (catalogue.QUEUE_TIME, catalogue.PREFILL_TIME, catalogue.DECODE_TIME):
         assert metrics.value(spec, *ENGINE) == 1
 

@@ -10,7 +10,7 @@ from octant.core.ids import KeyId, RequestId, RouteId, SessionId, SpanId, Tenant
 from octant.core.limits import Profile
 from octant.core.outcome import Outcome
 from octant.core.record import Record
-from octant.core.route import DeploymentState, RouteDecision
+from octant.core.route import BreakerState, DeploymentState, RouteDecision
 from octant.core.tools import SideEffect, ToolOutcome
 from octant.core.usage import FinishReason
 from octant.core.verdict import Verdict
@@ -158,11 +158,15 @@ class FirstToken(RequestEvent, frozen=True, kw_only=True, tag="first_token"):
 
 
 class SequenceFinished(RequestEvent, frozen=True, kw_only=True, tag="sequence_finished"):
-    """A choice left the engine; `reason` is None when it was cancelled or failed."""
+    """A choice left the engine; `reason` is None when it was cancelled or failed.
+
+    `max_batch` is the largest number of sequences in one of its steps, itself included.
+    """
 
     choice: int
     reason: FinishReason | None
     completion_tokens: int
+    max_batch: int = 0
 
 
 class RequestSettled(RequestEvent, frozen=True, kw_only=True, tag="request_settled"):
@@ -202,6 +206,15 @@ class EngineStateChanged(Event, frozen=True, kw_only=True, tag="engine_state_cha
     restarts: int = 0
 
 
+class BreakerChanged(Event, frozen=True, kw_only=True, tag="breaker_changed"):
+    """A route's breaker moved, and why; open, it lets nothing through for `pause_ns`."""
+
+    route: RouteId
+    state: BreakerState
+    reason: str = ""
+    pause_ns: int = 0
+
+
 AnyEvent = (
     RequestReceived
     | RequestRefused
@@ -224,4 +237,5 @@ AnyEvent = (
     | StepExecuted
     | EngineLoadChanged
     | EngineStateChanged
+    | BreakerChanged
 )

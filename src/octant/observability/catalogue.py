@@ -55,6 +55,21 @@ GEN_AI_TOKEN_USAGE = MetricSpec(
     tuple(float(4**power) for power in range(14)),
 )
 
+GEN_AI_TOOL_DURATION = MetricSpec(
+    "gen_ai_execute_tool_duration_seconds",
+    _HISTOGRAM,
+    ("gen_ai_tool_name", "error_type"),
+    "Execution of one tool by Octant; error_type is empty on success.",
+    _OPERATION_BUCKETS,
+)
+GEN_AI_AGENT_DURATION = MetricSpec(
+    "gen_ai_invoke_agent_duration_seconds",
+    _HISTOGRAM,
+    ("gen_ai_provider_name", "gen_ai_request_model", "error_type"),
+    "Time from reception to the end of a request that took several model calls.",
+    tuple(0.1 * 2**power for power in range(13)),
+)
+
 RUNNING = MetricSpec(
     "vllm:num_requests_running",
     _GAUGE,
@@ -230,11 +245,17 @@ ATTEMPT_FAILURES = MetricSpec(
     ("kind", "engine"),
     "Attempts that failed, whether or not another one then succeeded.",
 )
+TOOL_CALLS = MetricSpec(
+    "octant_tool_calls",
+    _COUNTER,
+    ("tool", "status", "side_effect"),
+    "Proposed calls of Octant's tools by what became of them; a tool that never ran is `other`.",
+)
 STAGE_TIME = MetricSpec(
     "octant_stage_seconds",
     _HISTOGRAM,
     ("stage",),
-    "Time spent in each stage before a request is handed to a route.",
+    "Time of one visit to a stage outside of engines.",
     (0.0001, 0.0002, 0.0005, *_STEP_BUCKETS),
 )
 STEP_TIME = MetricSpec(
@@ -276,23 +297,35 @@ ENGINE_RESTARTS = MetricSpec(
     ("engine",),
     "Restarts of an engine process after a crash or hang.",
 )
+BREAKER_STATE = MetricSpec(
+    "octant_route_breaker_state",
+    _GAUGE,
+    ("route", "state"),
+    "1 for the state in which a route's breaker is (closed, open, half_open), 0 for the others.",
+)
+BREAKER_OPENINGS = MetricSpec(
+    "octant_route_breaker_openings",
+    _COUNTER,
+    ("route",),
+    "How often a route's breaker opened.",
+)
 TENANT_REQUESTS = MetricSpec(
     "octant_tenant_requests",
     _COUNTER,
     ("tenant", "status"),
     "Settled requests of a tenant; tenants beyond the bound are `other`.",
 )
-TENANT_TOKENS = MetricSpec(
-    "octant_tenant_tokens",
+TOKENS = MetricSpec(
+    "octant_tokens",
     _COUNTER,
-    ("tenant", "token_type"),
-    "Settled tokens of a tenant: input, cached (part of input) or output.",
+    ("tenant", "model", "token_type"),
+    "Settled tokens: input, cached (part of input) or output; equals the ledger.",
 )
-TENANT_COST = MetricSpec(
-    "octant_tenant_cost_nano_usd",
+COST = MetricSpec(
+    "octant_cost_nano_usd",
     _COUNTER,
-    ("tenant",),
-    "Settled cost of a tenant in nano-USD.",
+    ("tenant", "model"),
+    "Settled cost in nano-USD, an integer; equals the ledger.",
 )
 SETTLE_FAILURES = MetricSpec(
     "octant_settle_failures",
@@ -305,6 +338,18 @@ EVENTS_DROPPED = MetricSpec(
     _COUNTER,
     ("reason",),
     "Events lost to a trace: request_limit, event_limit (bounds reached) or late.",
+)
+TELEMETRY_LOST = MetricSpec(
+    "octant_telemetry_lost",
+    _COUNTER,
+    ("reason",),
+    "Sampled traces that no collector got: queue_full, export_failed, unmappable or shutdown.",
+)
+TELEMETRY_SENT = MetricSpec(
+    "octant_telemetry_sent",
+    _COUNTER,
+    (),
+    "Sampled traces that the collector took.",
 )
 BUILD_INFO = MetricSpec("octant_build_info", _GAUGE, ("version",), "Always 1.")
 

@@ -5,13 +5,14 @@ its former load.
 """
 
 from octant.core.events import (
+    BreakerChanged,
     EngineLoadChanged,
     EngineStateChanged,
     SequencePreempted,
     StepExecuted,
 )
 from octant.core.ids import RouteId
-from octant.core.route import DeploymentState
+from octant.core.route import BreakerState, DeploymentState
 from octant.core.units import s_from_ns
 from octant.observability import catalogue
 from octant.observability.series import SeriesTable
@@ -55,6 +56,16 @@ class EngineMetrics:
         if event.state not in (DeploymentState.READY, DeploymentState.DRAINING):
             self._last_step_ns.pop(event.route, None)
             self._show_load(event.route, 0, 0, 0, 0)
+
+    def breaker(self, event: BreakerChanged) -> None:
+        """A route's breaker moved."""
+        route = str(event.route)
+        for state in BreakerState:
+            self._series.set_to(
+                catalogue.BREAKER_STATE, (route, state.value), float(state is event.state)
+            )
+        if event.state is BreakerState.OPEN:
+            self._series.add(catalogue.BREAKER_OPENINGS, (route,))
 
     def preempted(self, event: SequencePreempted, route: RouteId) -> None:
         """A sequence of a request on `route` gave its blocks back."""

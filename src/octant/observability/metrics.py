@@ -22,7 +22,7 @@ from octant.observability.series import BoundedLabel, Labels, MetricSpec, Series
 
 
 class MetricsLimits(NamedTuple):
-    """Bounds on what callers can make grow. A tenant has up to 8 series."""
+    """Bounds on what callers can make grow. A tenant has 4 series, and 4 more for each model."""
 
     max_tenants: int = 100
     max_open_requests: int = 20_000
@@ -95,11 +95,16 @@ class Metrics:
             events.RequestReceived: requests.received,
             events.RequestRefused: self._refused,
             events.RequestAdmitted: requests.admitted,
-            events.PolicyDecided: requests.decided,
-            events.ContextAssembled: requests.assembled,
+            events.PolicyDecided: requests.moved_on,
+            events.SessionLoaded: requests.moved_on,
+            events.EvidenceSelected: requests.moved_on,
+            events.ContextAssembled: requests.moved_on,
             events.RouteDecided: self._routed,
             events.AttemptStarted: requests.attempted,
             events.AttemptFailed: requests.attempt_failed,
+            events.ToolStarted: requests.tool_started,
+            events.ToolFinished: requests.tool_finished,
+            events.OutputChecked: requests.moved_on,
             events.SequenceScheduled: requests.scheduled,
             events.SequencePreempted: self._preempted,
             events.FirstToken: requests.first_token,
@@ -108,6 +113,7 @@ class Metrics:
             events.StepExecuted: engines.step,
             events.EngineLoadChanged: engines.load,
             events.EngineStateChanged: engines.state,
+            events.BreakerChanged: engines.breaker,
         }
 
     def _refused(self, event: events.RequestRefused) -> None:

@@ -12,15 +12,19 @@ from octant.core.events import (
     AttemptFailed,
     AttemptStarted,
     ContextAssembled,
+    EvidenceSelected,
     FirstToken,
+    OutputChecked,
     PolicyDecided,
     RequestAdmitted,
-    RequestEvent,
     RequestReceived,
     RequestSettled,
     RouteDecided,
     SequenceFinished,
     SequenceScheduled,
+    SessionLoaded,
+    ToolFinished,
+    ToolStarted,
 )
 from octant.core.failure import Failure
 from octant.core.ids import RequestId, RouteId
@@ -32,6 +36,19 @@ from octant.observability import catalogue
 from octant.observability.naming import PROVIDER, operation_name
 from octant.observability.objectives import judge
 from octant.observability.series import OTHER, BoundedLabel, MetricSpec, SeriesTable
+from octant.observability.stages import closes
+
+PathEvent = (
+    PolicyDecided
+    | RequestAdmitted
+    | SessionLoaded
+    | EvidenceSelected
+    | ContextAssembled
+    | RouteDecided
+    | ToolStarted
+    | ToolFinished
+    | OutputChecked
+)
 
 _SUCCESS = ""
 _ABORT, _ERROR = "abort", "error"
@@ -42,9 +59,11 @@ class _OpenRequest:
 
     __slots__ = (
         "attempt_ns",
-        "first_token_ns",
-        "first_token_of",
         "finished_ns",
+        "first_ns",
+        "first_token_of",
+        "first_token_seen",
+        "in_engine",
         "mark_ns",
         "model",
         "operation",
@@ -53,6 +72,8 @@ class _OpenRequest:
         "route",
         "scheduled",
         "scheduled_ns",
+        "steps",
+        "tool_ns",
     )
 
     def __init__(self, event: RequestReceived) -> None:
@@ -60,13 +81,24 @@ class _OpenRequest:
         self.operation = operation_name(event.api)
         self.profile = event.profile.value
         self.received_ns = self.mark_ns = event.at_ns
-        self.attempt_ns: int | None = None
-        self.scheduled_ns: int | None = None
-        self.first_token_ns: int | None = None
-        self.finished_ns: int | None = None
         self.route: RouteId | None = None
+        self.first_token_seen = False
+        self.steps = 0
+        self.tool_ns: int | None = None
+        self.begin_call(None)
+
+    def begin_call(self, event: AttemptStarted | None) -> None:
+        """What an engine reports from here on belongs to this attempt."""
+        self.attempt_ns: int | None = None if event is None else event.at_ns
+        self.in_engine = event is not None
+        self.scheduled_ns: int | None = None
+        self.first_ns: int | None = None
+        self.finished_ns: int | None = None
         self.scheduled: set[int] = set()
         self.first_token_of: dict[int, int] = {}
+        if event is not None:
+            self.route = event.route
+            self.steps = max(self.steps, event.step)
 
     @property
     def labels(self) -> tuple[str, str]:
@@ -100,6 +132,7 @@ class RequestMetrics:
         self._max_open = max_open
         self._objectives = objectives
         self._open: dict[RequestId, _OpenRequest] = {}
+        self._tools: set[str] = set()
 
     def route_of(self, request: RequestId) -> RouteId | None:
         """The route that a request in flight was handed to."""
@@ -115,32 +148,55 @@ class RequestMetrics:
 
     def admitted(self, event: RequestAdmitted) -> None:
         """Ends the admission stage."""
-        self._end_stage(event, Stage.ADMISSION)
+        self._end_stage(event)
 
-    def decided(self, event: PolicyDecided) -> None:
-        """Ends the policy stage that the verdict belongs to; output is judged after decoding."""
-        if event.stage == Stage.BOUNDARY:
-            self._end_stage(event, Stage.BOUNDARY)
+    def moved_on(
+        self,
+        event: PolicyDecided | SessionLoaded | EvidenceSelected | ContextAssembled | OutputChecked,
+    ) -> None:
+        """Ends the stage that the event ends."""
+        self._end_stage(event)
 
-    def assembled(self, event: ContextAssembled) -> None:
-        """Ends the context stage."""
-        self._end_stage(event, Stage.CONTEXT)
+    def tool_started(self, event: ToolStarted) -> None:
+        """Ends the authorization of a tool call; its execution begins."""
+        self._end_stage(event)
+        self._tools.add(event.tool)
+        if (found := self._open.get(event.request_id)) is not None:
+            found.tool_ns = event.at_ns
+
+    def tool_finished(self, event: ToolFinished) -> None:
+        """Counts a proposed call; only one that ran has a duration."""
+        self._end_stage(event)
+        outcome = event.outcome
+        # Names of calls that never ran are the model's invention and must not become series.
+        tool = outcome.tool if outcome.tool in self._tools else OTHER
+        labels = (tool, outcome.status.value, outcome.side_effect.value)
+        self._series.add(catalogue.TOOL_CALLS, labels)
+        found = self._open.get(event.request_id)
+        if found is not None and found.tool_ns is not None:
+            error = outcome.failure.kind.value if outcome.failure else _SUCCESS
+            elapsed_s = s_from_ns(max(0, event.at_ns - found.tool_ns))
+            self._series.observe(catalogue.GEN_AI_TOOL_DURATION, (tool, error), elapsed_s)
+            found.tool_ns = None
 
     def routed(self, event: RouteDecided) -> None:
         """Ends the route stage; from here on the request has a route and a verified model."""
-        self._end_stage(event, Stage.ROUTE)
+        self._end_stage(event)
         if (found := self._open.get(event.request_id)) is not None:
             found.route, found.model = event.decision.chosen.id, event.decision.chosen.model
 
     def attempted(self, event: AttemptStarted) -> None:
-        """Queueing at a route begins."""
+        """Queueing at a route begins; an earlier call is over."""
         if (found := self._open.get(event.request_id)) is not None:
-            found.attempt_ns, found.route = event.at_ns, event.route
+            self._observe_call(found)
+            found.begin_call(event)
 
     def attempt_failed(self, event: AttemptFailed) -> None:
         """Counts a failed attempt, whatever becomes of the request."""
         kind = event.failure.kind.value
         self._series.add(catalogue.ATTEMPT_FAILURES, (kind, str(event.route)))
+        if (found := self._open.get(event.request_id)) is not None:
+            found.in_engine, found.mark_ns = False, event.at_ns
 
     def scheduled(self, event: SequenceScheduled) -> None:
         """Queueing ends with the first choice; the prefix cache is counted once for each choice."""
@@ -160,15 +216,17 @@ class RequestMetrics:
         if (found := self._open.get(event.request_id)) is None:
             return
         found.first_token_of[event.choice] = event.at_ns
-        if found.first_token_ns is None:
-            found.first_token_ns = event.at_ns
+        found.first_ns = found.first_ns or event.at_ns
+        if not found.first_token_seen:
+            found.first_token_seen = True
             self._observe_first_token(found, event.at_ns - found.received_ns)
 
     def finished(self, event: SequenceFinished) -> None:
         """A choice left the engine; only finished ones tell a time per output token."""
         if (found := self._open.get(event.request_id)) is None:
             return
-        found.finished_ns = event.at_ns
+        found.finished_ns = found.mark_ns = event.at_ns
+        found.in_engine = False
         first_ns = found.first_token_of.get(event.choice)
         if first_ns is None or event.reason is None or event.completion_tokens < 2:
             return
@@ -186,11 +244,16 @@ class RequestMetrics:
         if outcome.failure is not None:
             self.failed(outcome.failure, refused=outcome.attempts == 0)
         self._judge(outcome)
-        self._charge_tenant(outcome)
+        tenant = self._tenants.of(outcome.tenant)
+        self._series.add(catalogue.TENANT_REQUESTS, (tenant, outcome.status.value))
+        if event.stored:
+            self._charge(tenant, model, outcome)
         if found is not None:
             self._observe_gen_ai(found, outcome)
             if outcome.route is not None:
                 self._observe_engine(found, outcome)
+                if event.stored:
+                    self._count_tokens(found, outcome)
 
     def failed(self, failure: Failure, *, refused: bool) -> None:
         """Counts a failure that a caller was told of."""
@@ -215,11 +278,18 @@ class RequestMetrics:
             self._series.add(catalogue.IN_FLIGHT, (found.profile,), -1)
         return found
 
-    def _end_stage(self, event: RequestEvent, stage: Stage) -> None:
-        if (found := self._open.get(event.request_id)) is not None:
-            elapsed_s = s_from_ns(event.at_ns - found.mark_ns)
-            self._series.observe(catalogue.STAGE_TIME, (stage.value,), elapsed_s)
-            found.mark_ns = event.at_ns
+    def _end_stage(self, event: PathEvent) -> None:
+        """Observes the stage that `event` ends, unless an engine had the request until now."""
+        stage = closes(event)
+        found = self._open.get(event.request_id)
+        if found is None or stage is None:
+            return
+        if not found.in_engine:
+            if isinstance(event, ToolFinished) and found.tool_ns is None:
+                stage = Stage.TOOL_AUTHORIZATION.value
+            elapsed_s = s_from_ns(max(0, event.at_ns - found.mark_ns))
+            self._series.observe(catalogue.STAGE_TIME, (stage,), elapsed_s)
+        found.mark_ns, found.in_engine = event.at_ns, False
 
     def _observe_first_token(self, found: _OpenRequest, elapsed_ns: int) -> None:
         elapsed_s = s_from_ns(elapsed_ns)
@@ -230,6 +300,9 @@ class RequestMetrics:
         error = _SUCCESS if outcome.failure is None else outcome.failure.kind.value
         duration_s = s_from_ns(outcome.duration_ns)
         self._series.observe(catalogue.GEN_AI_REQUEST_DURATION, (*found.gen_ai, error), duration_s)
+        if found.steps > 1:
+            labels = (PROVIDER, found.model, error)
+            self._series.observe(catalogue.GEN_AI_AGENT_DURATION, labels, duration_s)
         if outcome.route is not None:
             usage = outcome.usage
             for token_type, count in (
@@ -242,20 +315,29 @@ class RequestMetrics:
     def _observe_engine(self, found: _OpenRequest, outcome: Outcome) -> None:
         series, usage = self._series, outcome.usage
         labels = (found.model, str(outcome.route))
-        series.add(catalogue.PROMPT_TOKENS, labels, usage.prompt_tokens)
-        series.add(catalogue.PROMPT_TOKENS_CACHED, labels, usage.cached_tokens)
-        series.add(catalogue.GENERATION_TOKENS, labels, usage.completion_tokens)
         series.observe(catalogue.REQUEST_PROMPT_TOKENS, labels, usage.prompt_tokens)
         series.observe(catalogue.REQUEST_GENERATION_TOKENS, labels, usage.completion_tokens)
         series.add(catalogue.REQUEST_SUCCESS, (*labels, _finished_reason(outcome)))
         # Engines that Octant does not own report no FirstToken; their first output stands for it.
-        if found.first_token_ns is None and outcome.time_to_first_token_ns is not None:
+        if not found.first_token_seen and outcome.time_to_first_token_ns is not None:
             self._observe_first_token(found, outcome.time_to_first_token_ns)
         if outcome.status is OutcomeStatus.COMPLETED:
             series.observe(catalogue.E2E_LATENCY, labels, s_from_ns(outcome.duration_ns))
+        self._observe_call(found)
+
+    def _observe_call(self, found: _OpenRequest) -> None:
+        """The engine's times of one model call, as far as it came."""
         self._span(catalogue.INFERENCE_TIME, found, found.scheduled_ns, found.finished_ns)
-        self._span(catalogue.PREFILL_TIME, found, found.scheduled_ns, found.first_token_ns)
-        self._span(catalogue.DECODE_TIME, found, found.first_token_ns, found.finished_ns)
+        self._span(catalogue.PREFILL_TIME, found, found.scheduled_ns, found.first_ns)
+        self._span(catalogue.DECODE_TIME, found, found.first_ns, found.finished_ns)
+
+    def _count_tokens(self, found: _OpenRequest, outcome: Outcome) -> None:
+        """What the ledger has, by engine."""
+        series, usage = self._series, outcome.usage
+        labels = (found.model, str(outcome.route))
+        series.add(catalogue.PROMPT_TOKENS, labels, usage.prompt_tokens)
+        series.add(catalogue.PROMPT_TOKENS_CACHED, labels, usage.cached_tokens)
+        series.add(catalogue.GENERATION_TOKENS, labels, usage.completion_tokens)
 
     def _span(
         self, spec: MetricSpec, found: _OpenRequest, start_ns: int | None, end_ns: int | None
@@ -269,13 +351,13 @@ class RequestMetrics:
                 labels = (outcome.profile.value, name, str(kept).lower())
                 self._series.add(catalogue.OBJECTIVES, labels)
 
-    def _charge_tenant(self, outcome: Outcome) -> None:
-        tenant, usage = self._tenants.of(outcome.tenant), outcome.usage
-        self._series.add(catalogue.TENANT_REQUESTS, (tenant, outcome.status.value))
-        self._series.add(catalogue.TENANT_TOKENS, (tenant, "input"), usage.prompt_tokens)
-        self._series.add(catalogue.TENANT_TOKENS, (tenant, "cached"), usage.cached_tokens)
-        self._series.add(catalogue.TENANT_TOKENS, (tenant, "output"), usage.completion_tokens)
-        self._series.add(catalogue.TENANT_COST, (tenant,), outcome.cost_nano_usd)
+    def _charge(self, tenant: str, model: str, outcome: Outcome) -> None:
+        """What the ledger has, by tenant and model: integers, added as integers."""
+        series, usage = self._series, outcome.usage
+        series.add(catalogue.TOKENS, (tenant, model, "input"), usage.prompt_tokens)
+        series.add(catalogue.TOKENS, (tenant, model, "cached"), usage.cached_tokens)
+        series.add(catalogue.TOKENS, (tenant, model, "output"), usage.completion_tokens)
+        series.add(catalogue.COST, (tenant, model), outcome.cost_nano_usd)
 
 
 def _finished_reason(outcome: Outcome) -> str:

@@ -9,12 +9,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from octant.core.manifest import Hardware
 from octant.core.record import Record
 from octant.core.step import StepPlan
 
 
 class ExecutorFacts(Record, frozen=True, kw_only=True):
-    """Measured properties of a loaded model; every byte count is of real allocations."""
+    """Measured properties of a loaded model; every byte count is of real allocations.
+
+    `flags` are the choices that can change results, as they were granted.
+    """
 
     engine: str
     engine_version: str
@@ -28,6 +32,8 @@ class ExecutorFacts(Record, frozen=True, kw_only=True):
     kv_precision: str
     device: str
     load_ns: int
+    flags: dict[str, str] = {}
+    hardware: Hardware = Hardware()
     detail: dict[str, Any] = {}
 
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from octant.core.manifest import Hardware
 from octant.core.record import Record
 from octant.core.route import RouteLoad
 from octant.core.stream import StreamItem
@@ -24,6 +25,7 @@ class ProviderFacts(Record, frozen=True, kw_only=True):
     max_context: int
     device: str = ""
     flags: dict[str, str] = {}
+    hardware: Hardware = Hardware()
 
 
 class Provider(Protocol):

@@ -172,6 +172,9 @@ class EngineClient:
             weight_precision=facts.weight_precision,
             kv_precision=facts.kv_precision,
             max_context=facts.max_context,
+            device=facts.device,
+            flags=facts.flags,
+            hardware=facts.hardware,
         )
 
     def detach(self, failure: Failure) -> None:

@@ -50,4 +50,5 @@ def finished(
         choice=choice.index,
         reason=reason,
         completion_tokens=choice.generated,
+        max_batch=choice.max_batch,
     )

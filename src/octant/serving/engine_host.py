@@ -8,6 +8,8 @@ import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from octant.compute.schedule import SchedulerSettings
 from octant.compute.token_scheduler import TokenScheduler
 from octant.context.kv.block_pool import BlockPool
@@ -76,7 +78,11 @@ def _host(
         scheduler = TokenScheduler(
             settings.scheduler, BlockPool(facts.block_count, facts.block_size), facts.max_context
         )
-        link.send(from_engine.encode(Ready(facts)))
+        chunking = {
+            "max_batch_tokens": str(settings.scheduler.max_batch_tokens),
+            "max_prefill_chunk": str(settings.scheduler.max_prefill_chunk),
+        }
+        link.send(from_engine.encode(Ready(replace(facts, flags=facts.flags | chunking))))
         EngineLoop(link, executor, scheduler, words, clock, settings.loop).run()
     finally:
         executor.close()

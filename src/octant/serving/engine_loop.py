@@ -201,6 +201,9 @@ class EngineLoop:
         self._steps += 1
         pieces = [piece for piece in plan.slices if piece.samples]
         owners = [self._works.owner(piece.sequence) for piece in pieces]
+        for piece in plan.slices:
+            _, choice = self._works.owner(piece.sequence)
+            choice.max_batch = max(choice.max_batch, len(plan.slices))
         try:
             logits = self._executor.execute(plan)
             executor_ns = self._clock.monotonic_ns() - started_ns

@@ -87,6 +87,7 @@ class LiveChoice:
         self.sequence = sequence
         self.open = True
         self.scheduled = False
+        self.max_batch = 0
         self.row = SamplingRow(
             sampling, choice_seed(work.seed, index), work.prompt_tokens, words.eos
         )

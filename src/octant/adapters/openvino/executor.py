@@ -34,6 +34,7 @@ from octant.adapters.openvino.memory import (
 from octant.adapters.openvino.packing import Bounds, PackedStep, pack
 from octant.adapters.openvino.settings import OpenVinoSettings
 from octant.adapters.openvino.signature import read_signature
+from octant.adapters.system.hardware import read_hardware
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
 from octant.core.step import StepPlan
@@ -116,6 +117,7 @@ def open_executor(model_dir: Path, settings: OpenVinoSettings, clock: Clock) -> 
     signature = read_signature(compiled)
     cache = plan_cache(signature, settings, available_bytes())
     tensors = allocate_cache(signature, cache)
+    granted = _granted(compiled)
     limits = (model_context, settings.max_context, cache.block_count * signature.block_size)
     facts = ExecutorFacts(
         engine="openvino",
@@ -130,7 +132,9 @@ def open_executor(model_dir: Path, settings: OpenVinoSettings, clock: Clock) -> 
         kv_precision=signature.kv_precision,
         device=DEVICE,
         load_ns=clock.monotonic_ns() - started_ns,
-        detail=_granted(compiled)
+        flags={name: str(value) for name, value in granted.items()},
+        hardware=read_hardware(),
+        detail=granted
         | {
             "model_max_context": model_context,
             "kv_budget_bytes": cache.budget_bytes,
