@@ -15,7 +15,7 @@ from octant.core.failure import Failed
 from octant.core.identity import Scope
 from octant.core.ids import ActorId
 from octant.gateway.api_keys import KeyGrant, mint_key
-from octant.gateway.authentication import Authenticator
+from octant.gateway.authentication import Authenticator, KeyCacheSettings
 from octant.gateway.settings import GatewaySettings
 from octant.ports.store import Tenant
 from tests.support.gateway import ACME, PEPPER, Gateway, running_gateway
@@ -127,14 +127,18 @@ async def test_a_key_of_the_shipped_store_opens_until_it_is_revoked(tmp_path: Pa
     try:
         await store.put_tenant(tenant)
         await store.put_key(minted.record)
-        authenticator = Authenticator(store, clock, PEPPER)
+        authenticator = Authenticator(store, clock, PEPPER, KeyCacheSettings())
         identity = await authenticator.authenticate(header, (Scope.INFERENCE,))
         assert identity.principal.key_id == minted.record.id
         await store.put_key(msgspec.structs.replace(minted.record, revoked_unix_ns=1))
         # Another server process, or this one after the lifetime of its cache.
         with pytest.raises(Failed):
-            await Authenticator(store, clock, PEPPER).authenticate(header, (Scope.INFERENCE,))
+            await Authenticator(store, clock, PEPPER, KeyCacheSettings()).authenticate(
+                header, (Scope.INFERENCE,)
+            )
         with pytest.raises(Failed):
-            await Authenticator(store, clock, b"other").authenticate(header, (Scope.INFERENCE,))
+            await Authenticator(store, clock, b"other", KeyCacheSettings()).authenticate(
+                header, (Scope.INFERENCE,)
+            )
     finally:
         await store.close()

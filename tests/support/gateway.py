@@ -30,7 +30,7 @@ from octant.core.stream import Broken, ChoiceFinished, Completed, Started, Strea
 from octant.core.usage import FinishReason, Usage
 from octant.gateway.api_keys import DEFAULT_SCOPES, KeyGrant, MintedKey, mint_key
 from octant.gateway.application import create_application
-from octant.gateway.authentication import Authenticator
+from octant.gateway.authentication import Authenticator, KeyCacheSettings
 from octant.gateway.drain import Drain
 from octant.gateway.headers import SENT
 from octant.gateway.http_protocol import bounded_http
@@ -258,7 +258,7 @@ def make_parts(settings: GatewaySettings) -> Parts:
     services = GatewayServices(
         path=path,
         routes=models,
-        authenticator=Authenticator(keys, clock, PEPPER),
+        authenticator=Authenticator(keys, clock, PEPPER, KeyCacheSettings()),
         health=health,
         metrics=MetricsText(),
         drain=Drain(),
@@ -311,7 +311,7 @@ async def _serving(
 ) -> AsyncGenerator[None, None]:
     config = uvicorn.Config(
         create_application(services),
-        http=bounded_http(services.settings, services.entropy),
+        http=bounded_http(services.settings, services.entropy, services.clock, services.events),
         log_config=None,
         timeout_graceful_shutdown=5,
     )

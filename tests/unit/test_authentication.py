@@ -11,9 +11,8 @@ from octant.core.identity import Scope
 from octant.core.ids import ActorId
 from octant.core.limits import TenantLimits
 from octant.core.units import NS_PER_S
-from octant.gateway import authentication
 from octant.gateway.api_keys import KeyGrant, key_digest, mint_key, parse_key
-from octant.gateway.authentication import CACHE_LIFETIME_NS, Authenticator
+from octant.gateway.authentication import Authenticator, KeyCacheSettings
 from octant.ports.store import Tenant
 from tests.support.gateway import ACME, PEPPER, KeyTable
 
@@ -59,7 +58,7 @@ def keys() -> KeyTable:
 
 @pytest.fixture
 def authenticator(keys: KeyTable, clock: SteppedClock) -> Authenticator:
-    return Authenticator(keys, clock, PEPPER)
+    return Authenticator(keys, clock, PEPPER, KeyCacheSettings())
 
 
 def bearer(plaintext: str) -> bytes:
@@ -142,7 +141,7 @@ async def test_a_revoked_key_ends_within_the_lifetime_of_the_cache(
     await authenticator.authenticate(bearer(minted.plaintext), INFERENCE)
     revoked = msgspec.structs.replace(minted.record, revoked_unix_ns=clock.now_ns)
     keys.keys[minted.record.prefix] = revoked
-    clock.now_ns += CACHE_LIFETIME_NS
+    clock.now_ns += KeyCacheSettings().lifetime_ns
     kind, message = await refusal(authenticator, bearer(minted.plaintext))
     assert kind is FailureKind.INVALID_API_KEY
     assert "revoked" in message
@@ -188,10 +187,8 @@ async def test_one_lookup_serves_many_requests_good_or_bad(
     assert keys.lookups == 2
 
 
-async def test_the_cache_is_bounded(
-    keys: KeyTable, authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(authentication, "CACHE_ENTRIES", 3)
+async def test_the_cache_is_bounded(keys: KeyTable, clock: SteppedClock) -> None:
+    authenticator = Authenticator(keys, clock, PEPPER, KeyCacheSettings(max_entries=3))
     for _ in range(10):
         await authenticator.authenticate(bearer(keys.mint().plaintext), INFERENCE)
         authenticator.check_integrity()

@@ -30,6 +30,7 @@ class EngineConfig(Record, frozen=True, kw_only=True):
     scheduler: SchedulerSettings = SchedulerSettings()
     warm_up: WarmUpSettings = WarmUpSettings()
     pulse_ms: int = 1000
+    max_failed_steps: int = 3
     link_messages: int = 4096
     address: str = ""
     parent_pid: int = 0

@@ -31,7 +31,11 @@ def run_engine(config: EngineConfig, load: Callable[[], LoadedModel]) -> int:
     live_no_longer_than(config.parent_pid)
     link = ZmqEngineLink(config.address, config.link_messages, partial(orphaned, config.parent_pid))
     settings = HostSettings(
-        loop=LoopSettings(route=config.route, pulse_ms=config.pulse_ms),
+        loop=LoopSettings(
+            route=config.route,
+            pulse_ms=config.pulse_ms,
+            max_failed_steps=config.max_failed_steps,
+        ),
         scheduler=config.scheduler,
         warm_up=config.warm_up,
     )

@@ -11,6 +11,7 @@ from octant.core.envelope import RiskClass
 from octant.core.limits import Objective, Profile, QueueLimit
 from octant.core.route import Price
 from octant.core.units import NS_PER_MS, NanoUsd
+from octant.gateway.authentication import KeyCacheSettings
 from octant.gateway.settings import GatewaySettings
 from octant.governance.policy import Policy
 from octant.observability.metrics import MetricsLimits
@@ -47,6 +48,12 @@ def gateway(settings: Settings) -> GatewaySettings:
         draining_retry_after_ms=limits.draining_retry_after_ms,
         metrics_need_key=_metrics_need_key(settings),
     )
+
+
+def key_cache(settings: Settings) -> KeyCacheSettings:
+    """What authentication remembers."""
+    limits = settings.limits
+    return KeyCacheSettings(limits.key_cache_ms * NS_PER_MS, limits.key_cache_entries)
 
 
 def _metrics_need_key(settings: Settings) -> bool:

@@ -100,7 +100,9 @@ class DrainingServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 runtime.application,
-                http=bounded_http(layers.gateway(settings), wiring.entropy()),
+                http=bounded_http(
+                    layers.gateway(settings), wiring.entropy(), wiring.clock(), runtime.events
+                ),
                 loop="none",
                 ws="none",
                 lifespan="off",

@@ -98,6 +98,12 @@ class LimitsSection(Section):
     overdue_grace_ms: int = setting(
         5_000, "How long after its deadline a request is ended by force.", ge=0
     )
+    key_cache_ms: int = setting(
+        1_000,
+        "How long what the store said of an API key is believed; so long a revoked key works.",
+        ge=0,
+    )
+    key_cache_entries: int = setting(4_096, "API keys remembered at once.", ge=1)
     draining_retry_after_ms: int = setting(
         2_000, "When callers who are refused while the server drains should come back.", ge=0
     )

@@ -67,6 +67,9 @@ class EngineSection(Section):
         chosen_by="far above the longest step, 1.2 s",
         ge=1,
     )
+    max_failed_steps: int = setting(
+        3, "Steps that may fail in a row before the engine is replaced.", ge=1
+    )
     load_timeout_ms: int = setting(
         600_000,
         "Time to load, warm and probe a model.",

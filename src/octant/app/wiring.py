@@ -61,6 +61,7 @@ class Runtime(NamedTuple):
     """A running server without its socket."""
 
     application: ASGIApp
+    events: EventSink
     supervisor: EngineSupervisor
     drain: Drain
 
@@ -144,7 +145,9 @@ async def runtime(
         GatewayServices(
             path=path,
             routes=routes,
-            authenticator=Authenticator(store, clock(), key_pepper(settings)),
+            authenticator=Authenticator(
+                store, clock(), key_pepper(settings), layers.key_cache(settings)
+            ),
             health=StoreHealth(store, clock()),
             metrics=metrics,
             drain=drain,
@@ -158,7 +161,7 @@ async def runtime(
     async with AsyncExitStack() as stack:
         stack.push_async_callback(settler.drain)
         await stack.enter_async_context(_running(supervisor))
-        yield Runtime(application, supervisor, drain)
+        yield Runtime(application, recorder, supervisor, drain)
 
 
 @asynccontextmanager
@@ -236,6 +239,7 @@ def _supervisor(
         openvino=replace(layers.executor(settings), max_context=route.max_context),
         scheduler=layers.scheduler(settings),
         pulse_ms=settings.engine.pulse_ms,
+        max_failed_steps=settings.engine.max_failed_steps,
         link_messages=2 * layers.client(settings).max_outstanding + _OTHER_MESSAGES,
     )
     return EngineSupervisor(

@@ -19,9 +19,6 @@ from octant.gateway.failures import refuse
 from octant.ports.clock import Clock
 from octant.ports.store import ApiKey, Tenant
 
-CACHE_LIFETIME_NS = NS_PER_S
-CACHE_ENTRIES = 4_096
-
 _NO_DIGEST = bytes(32)
 _INCORRECT = (
     "Incorrect API key provided. Send `Authorization: Bearer oct_...` with a key of this server; "
@@ -44,6 +41,13 @@ class Identity(NamedTuple):
     allowance: Allowance
 
 
+class KeyCacheSettings(NamedTuple):
+    """Bounds on what is remembered of the store. `lifetime_ns` is how long a revoked key works."""
+
+    lifetime_ns: int = NS_PER_S
+    max_entries: int = 4_096
+
+
 class _Known(NamedTuple):
     """What the store said about a prefix, and until when that is believed."""
 
@@ -53,12 +57,19 @@ class _Known(NamedTuple):
 
 
 class Authenticator:
-    """Verifies API keys. The cache holds at most `CACHE_ENTRIES` prefixes, unknown ones too."""
+    """Verifies API keys. The cache holds prefixes, unknown ones too."""
 
-    def __init__(self, store: KeyDirectory, clock: Clock, pepper: bytes) -> None:
+    def __init__(
+        self,
+        store: KeyDirectory,
+        clock: Clock,
+        pepper: bytes,
+        cache: KeyCacheSettings,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._pepper = pepper
+        self._bounds = cache
         self._cache: OrderedDict[str, _Known] = OrderedDict()
 
     async def authenticate(
@@ -84,7 +95,7 @@ class Authenticator:
 
     def check_integrity(self) -> None:
         """The cache is within its bound and files every key under its own prefix."""
-        assert len(self._cache) <= CACHE_ENTRIES
+        assert len(self._cache) <= self._bounds.max_entries
         for prefix, known in self._cache.items():
             assert known.key is None or known.key.prefix == prefix
 
@@ -95,10 +106,10 @@ class Authenticator:
             return known
         key = await self._store.key_by_prefix(prefix)
         tenant = await self._store.tenant(key.tenant) if key else None
-        known = _Known(key, tenant, now_ns + CACHE_LIFETIME_NS)
+        known = _Known(key, tenant, now_ns + self._bounds.lifetime_ns)
         self._cache[prefix] = known
         self._cache.move_to_end(prefix)
-        if len(self._cache) > CACHE_ENTRIES:
+        if len(self._cache) > self._bounds.max_entries:
             self._cache.popitem(last=False)
         return known
 

@@ -12,12 +12,15 @@ import logging
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from octant.core import ids
+from octant.core.events import RequestRefused
 from octant.core.failure import Failure, FailureKind
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_S
 from octant.gateway.failures import error_body, error_headers
 from octant.gateway.settings import GatewaySettings
+from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
+from octant.ports.sink import EventSink
 
 _log = logging.getLogger(__name__)
 
@@ -29,10 +32,12 @@ class HeadTooLarge(Exception):
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """One connection. Subclasses made by `bounded_http` carry the settings and the entropy."""
+    """One connection. Subclasses made by `bounded_http` carry what it needs from outside."""
 
     bounds: GatewaySettings
     entropy: Entropy
+    clock: Clock
+    events: EventSink
 
     _head_bytes = 0
     _unparsed_bytes = 0
@@ -172,7 +177,8 @@ class BoundedHttp(HttpToolsProtocol):
         )
         request_id = ids.request_id(self.entropy.bytes(ids.ID_ENTROPY_BYTES))
         _log.info("request %s refused: %s", request_id, kind.value)
-        body = error_body(failure)
+        self.events.emit(RequestRefused(at_ns=self.clock.monotonic_ns(), failure=failure))
+        body = error_body(failure, request_id)
         headers = [
             (b"x-request-id", request_id.encode()),
             (b"content-type", b"application/json"),
@@ -190,6 +196,9 @@ class BoundedHttp(HttpToolsProtocol):
             self._head_timer = None
 
 
-def bounded_http(settings: GatewaySettings, entropy: Entropy) -> type[BoundedHttp]:
-    """The protocol class with the bounds of `settings`, drawing ids from `entropy`."""
-    return type("BoundedHttp", (BoundedHttp,), {"bounds": settings, "entropy": entropy})
+def bounded_http(
+    settings: GatewaySettings, entropy: Entropy, clock: Clock, events: EventSink
+) -> type[BoundedHttp]:
+    """The protocol class with the bounds of `settings`; what it refuses is told to `events`."""
+    carried = {"bounds": settings, "entropy": entropy, "clock": clock, "events": events}
+    return type("BoundedHttp", (BoundedHttp,), carried)
