@@ -1,19 +1,27 @@
 """Traces: deterministic, total, and their stages tile the request."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from octant.core.events import (
+    AnyEvent,
     AttemptFailed,
     AttemptStarted,
+    OutputChecked,
     SequencePreempted,
     StepExecuted,
+    ToolFinished,
 )
 from octant.core.failure import Failure, FailureKind
 from octant.core.ids import RequestId, RouteId
 from octant.core.outcome import OutcomeStatus
 from octant.core.stage import Stage
+from octant.core.tools import ToolStatus
 from octant.core.units import NS_PER_MS
 from octant.observability import trace
+from octant.observability.stages import ENGINE_EVENTS
+from octant.observability.summary import stages
 from tests.support import happenings
 
 
@@ -31,6 +39,7 @@ def test_each_stage_is_named_and_lies_where_it_happened() -> None:
         "chat octant-mini": (0, 140),
         "boundary": (0, 1),
         "admission": (1, 2),
+        "step 1": (3, 133),
         "context": (3, 1),
         "route": (4, 1),
         "attempt 1": (5, 131),
@@ -72,6 +81,134 @@ def test_span_ids_are_unique_and_differ_between_requests_of_one_trace() -> None:
     ids = [span.span_id for span in (*first.spans, *second.spans)]
     assert len(set(ids)) == len(ids)
     assert all(len(span_id) == 16 for span_id in ids)
+
+
+def _assert_tiled(folded: trace.Trace) -> None:
+    """Spans below the request, and those below each step, follow each other without a gap."""
+    steps = [span for span in folded.spans if span.name.startswith("step ")]
+    for parent in (folded.root, *steps):
+        children = [s for s in folded.spans if s.parent_span_id == parent.span_id]
+        mark_ns = parent.start_ns
+        for child in children:
+            assert child.start_ns == mark_ns, child
+            mark_ns = child.end_ns
+        assert mark_ns <= parent.end_ns
+        if parent is not folded.root or folded.complete:
+            assert mark_ns == parent.end_ns
+
+
+def test_a_run_shows_its_steps_and_everything_between_them() -> None:
+    folded = trace.fold(happenings.whole_run())
+
+    depth = {folded.root.span_id: 0}
+    for span in folded.spans[1:]:
+        depth[span.span_id] = depth[str(span.parent_span_id)] + 1
+    shown = [
+        (depth[s.span_id], s.name, (s.start_ns - folded.start_ns) // NS_PER_MS)
+        for s in folded.spans
+    ]
+    assert shown == [
+        (0, "chat octant-mini", 0),
+        (1, "admission", 0),
+        (1, "governance", 2),
+        (1, "session", 3),
+        (1, "context", 5),
+        (1, "step 1", 8),
+        (2, "context", 8),
+        (2, "route", 9),
+        (2, "attempt 1", 10),
+        (3, "queue", 11),
+        (3, "prefill", 21),
+        (3, "decode", 41),
+        (1, "tool_authorization", 141),
+        (1, "tool calculator", 144),
+        (1, "step 2", 151),
+        (2, "context", 151),
+        (2, "route", 152),
+        (2, "attempt 2", 153),
+        (3, "queue", 154),
+        (3, "prefill", 164),
+        (3, "decode", 184),
+        (1, "validation", 284),
+        (1, "response", 286),
+    ]
+
+
+@given(st.permutations(happenings.whole_run()), st.integers(0, 40))
+def test_any_part_of_a_run_in_any_order_is_a_trace_that_tiles_it(
+    events: list[AnyEvent], length: int
+) -> None:
+    some = [happenings.received(), *(e for e in events[:length] if e.at_ns > happenings.at(0))]
+
+    folded = trace.fold(some)
+
+    _assert_tiled(folded)
+    assert len({span.span_id for span in folded.spans}) == len(folded.spans)
+    assert sum(s.duration_ns for s in stages(some)) == max(e.at_ns for e in some) - some[0].at_ns
+
+
+def test_stage_times_add_up_to_the_request() -> None:
+    spent = {each.stage: each.duration_ns / NS_PER_MS for each in stages(happenings.whole_run())}
+
+    assert spent == {
+        "admission": 2,
+        "governance": 1,
+        "session": 2,
+        "context": 3 + 1 + 1,
+        "route": 2,
+        "queue": 2 * 11,
+        "prefill": 2 * 20,
+        "decode": 2 * 100,
+        "tool_authorization": 3,
+        "tool": 7,
+        "validation": 2,
+        "response": 4,
+    }
+
+
+def test_an_engine_that_reports_nothing_decodes_until_the_path_goes_on() -> None:
+    call = [e for e in happenings.model_call(1, 0) if not isinstance(e, ENGINE_EVENTS)]
+    checked = OutputChecked(
+        at_ns=happenings.at(90), request_id=happenings.REQUEST, valid=True, citations=0, supported=0
+    )
+    events = [happenings.received(), *call, checked]
+
+    spent = {each.stage: each.duration_ns / NS_PER_MS for each in stages(events, happenings.at(95))}
+    folded = trace.fold(events)
+
+    assert spent == {"context": 1, "route": 1, "queue": 1, "decode": 87, "response": 5}
+    (attempt,) = (span for span in folded.spans if span.name == "attempt 1")
+    assert attempt.end_ns == happenings.at(90)
+
+
+def test_a_tool_call_refused_before_it_ran_ends_its_authorization() -> None:
+    refused = Failure(
+        kind=FailureKind.PERMISSION_DENIED, stage=Stage.TOOL_AUTHORIZATION, message="Not yours."
+    )
+    ended = ToolFinished(
+        at_ns=happenings.at(150),
+        request_id=happenings.REQUEST,
+        outcome=happenings.tool_outcome(ToolStatus.REFUSED, refused),
+    )
+    events = [happenings.received(), *happenings.model_call(1, 0), ended]
+
+    last = trace.fold(events).spans[-1]
+
+    assert (last.name, last.error) == ("tool_authorization", "Not yours.")
+    assert stages(events)[-1].stage == "tool_authorization"
+
+
+def test_an_answer_that_breaks_its_contract_fails_in_validation() -> None:
+    invalid = Failure(kind=FailureKind.OUTPUT_INVALID, stage=Stage.VALIDATION, message="No JSON.")
+    ended = happenings.outcome(status=OutcomeStatus.PARTIAL, failure=invalid)
+    events = [happenings.received(), *happenings.model_call(1, 0)]
+
+    folded = trace.fold(
+        [*events, happenings.settled(ended)],
+    )
+
+    assert (folded.spans[-1].name, folded.spans[-1].error) == ("validation", "No JSON.")
+    _assert_tiled(folded)
 
 
 def test_any_prefix_of_a_request_is_a_trace_whose_stages_tile_it() -> None:

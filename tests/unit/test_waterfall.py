@@ -38,7 +38,7 @@ def test_a_waterfall_names_every_span_with_its_duration() -> None:
 
     decode = next(line for line in drawn if "decode" in line)
     assert "100.0" in decode and "tokens=11" in decode and "finish=stop" in decode
-    assert len(drawn) == 11
+    assert len(drawn) == 12
 
 
 def test_a_refusal_is_drawn_where_it_happened_and_explained_once() -> None:

@@ -1,24 +1,66 @@
-"""Attempt spans: what an engine reported about each choice of one attempt.
+"""Attempt spans: when attempts end, and what an engine reported about each choice of one.
 
-Law: for each choice queue, prefill and decode follow each other without a gap; a part that has not
-ended runs to the attempt's end. A preemption is an event on the part in which it happened, because
-recomputing afterwards is still the same prefill or decode to the caller.
+Law: an attempt ends with its failure, else with the last sign of its engine, else where the path
+goes on. For each choice queue, prefill and decode follow each other without a gap; a part that has
+not ended runs to the attempt's end. A preemption is an event on the part in which it happened,
+because recomputing afterwards is still the same prefill or decode to the caller.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from octant.core.events import (
     AnyEvent,
+    AttemptFailed,
     AttemptStarted,
     FirstToken,
     SequenceFinished,
     SequencePreempted,
     SequenceScheduled,
 )
+from octant.core.failure import Failure
+from octant.core.outcome import Outcome
 from octant.core.stage import Stage
 from octant.observability.span import Attributes, Interval, SpanEvent
+from octant.observability.stages import closes
 
 _ChoiceEvent = SequenceScheduled | SequencePreempted | FirstToken | SequenceFinished
+
+
+class AttemptEnd(NamedTuple):
+    """When an attempt was over; `failure` is None for the one that answered."""
+
+    at_ns: int
+    failure: Failure | None
+
+
+def attempt_ends(
+    ordered: Sequence[AnyEvent], end_ns: int, outcome: Outcome | None
+) -> dict[tuple[int, int], AttemptEnd]:
+    """The end of every attempt by step and number."""
+    starts = [event for event in ordered if isinstance(event, AttemptStarted)]
+    limits = [start.at_ns for start in starts[1:]] + [end_ns]
+    return {
+        (start.step, start.attempt): _end(start, limit_ns, ordered, outcome)
+        for start, limit_ns in zip(starts, limits, strict=bool(starts))
+    }
+
+
+def _end(
+    start: AttemptStarted, limit_ns: int, ordered: Sequence[AnyEvent], outcome: Outcome | None
+) -> AttemptEnd:
+    own = (start.step, start.attempt)
+    for event in ordered:
+        if isinstance(event, AttemptFailed) and (event.step, event.attempt) == own:
+            return AttemptEnd(min(event.at_ns, limit_ns), event.failure)
+    path = (e.at_ns for e in ordered if e.at_ns >= start.at_ns and closes(e) is not None)
+    after_ns = next((at_ns for at_ns in path if at_ns <= limit_ns), None)
+    children = attempt_children(start, limit_ns, ordered)
+    if not children or not all(child.closed for child in children):
+        return AttemptEnd(limit_ns if after_ns is None else after_ns, None)
+    last_ns = max(child.end_ns for child in children)
+    over = outcome is not None or (after_ns is not None and after_ns >= last_ns)
+    return AttemptEnd(last_ns if over else limit_ns, None)
 
 
 def attempt_children(
