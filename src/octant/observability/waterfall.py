@@ -90,6 +90,10 @@ def _plain(value: AttributeValue) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def _worded(value: AttributeValue) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
 def _depths(trace: Trace) -> dict[str, int]:
     depths: dict[str, int] = {trace.root.span_id: 0}
     for span in trace.spans[1:]:
@@ -120,14 +124,29 @@ _REMARKS = {
     "octant.completion.tokens": "tokens",
     "octant.finish_reason": "finish",
     "octant.route.id": "route",
+    "octant.route.label": "label",
     "octant.policy.decision": "decision",
+    "octant.policy.rule": "rule",
+    "octant.policy.findings": "found",
+    "octant.session.version": "version",
+    "octant.evidence.passages": "passages",
+    "octant.evidence.dropped": "dropped",
+    "octant.tool.status": "status",
+    "octant.tool.side_effect": "effect",
+    "octant.output.valid": "valid",
+    "octant.output.supported": "supported",
+    "octant.output.repairs": "repairs",
     "octant.reserved_tokens": "reserved",
 }
 
 
 def _remark(trace: Trace, span: Span) -> str:
     attributes = span.attributes
-    said = [f"{word}={attributes[name]}" for name, word in _REMARKS.items() if name in attributes]
+    said = [
+        f"{word}={_worded(attributes[name])}"
+        for name, word in _REMARKS.items()
+        if name in attributes
+    ]
     if attributes.get("octant.choice"):
         said.append(f"choice={attributes['octant.choice']}")
     said.extend(event.name for event in span.events)
