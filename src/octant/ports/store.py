@@ -8,7 +8,7 @@ promise, and nothing of the call is kept then.
 from collections.abc import Sequence
 from typing import Protocol
 
-from octant.core.audit import AuditRecord
+from octant.core.audit import AuditRecord, ChainedAudit
 from octant.core.deployment import Deployment, Recipe, Traffic
 from octant.core.events import AnyEvent
 from octant.core.identity import PrincipalRole, Scope
@@ -62,15 +62,6 @@ class Settlement(Record, frozen=True, kw_only=True):
     summary: RunSummary | None = None
     recording: Recording | None = None
     session: SessionAppend | None = None
-
-
-class ChainedAudit(Record, frozen=True, kw_only=True):
-    """An audit record with its place in the chain; `core.audit` has the rule."""
-
-    seq: int
-    record: AuditRecord
-    previous: str
-    digest: str
 
 
 class UsageLine(Record, frozen=True, kw_only=True):
@@ -155,7 +146,10 @@ class Store(Protocol):
         ...
 
     async def audit_chain(self, after_seq: int, limit: int) -> Sequence[ChainedAudit]:
-        """Up to `limit` records of all tenants after `after_seq`, oldest first."""
+        """Up to `limit` records of all tenants after `after_seq`, oldest first.
+
+        From the very first when `after_seq` is negative; `core.audit_walk` follows the chain so.
+        """
         ...
 
     async def put_session(self, session: Session) -> None:
@@ -165,7 +159,8 @@ class Store(Protocol):
     async def branch_session(self, new: Session) -> None:
         """Adds `new` with the turns of `new.parent` up to `new.parent_version`, in one transaction.
 
-        Raises Failed(NOT_FOUND) without the parent, Failed(INVALID_VALUE) without that version.
+        Its version is `parent_version`. Raises Failed(NOT_FOUND) without the parent,
+        Failed(INVALID_VALUE) without that version, Failed(CONFLICT) when the id is taken.
         """
         ...
 

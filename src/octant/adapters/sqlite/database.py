@@ -38,6 +38,8 @@ def writing_engine(settings: SqliteSettings) -> AsyncEngine:
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
+        # What is deleted on request (a session) is overwritten and not only unlinked.
+        "secure_delete=ON",
     )
     _prepare_connections(engine, pragmas)
 

@@ -1,6 +1,7 @@
 """Where errors of SQLite, SQLAlchemy and the file system become failures of Octant."""
 
 import sqlite3
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
@@ -40,9 +41,15 @@ def not_stored(what: str, error: BaseException | None = None) -> Failed:
     )
 
 
-def refused(kind: FailureKind, message: str) -> Failed:
+def refused(
+    kind: FailureKind,
+    message: str,
+    *,
+    stage: Stage = Stage.RESPONSE,
+    detail: dict[str, Any] | None = None,
+) -> Failed:
     """A write that contradicts what is stored."""
-    return Failed(Failure(kind=kind, stage=Stage.RESPONSE, message=message))
+    return Failed(Failure(kind=kind, stage=stage, message=message, detail=detail or {}))
 
 
 def is_file_wide(error: BaseException) -> bool:

@@ -2,14 +2,16 @@
 
 Law: `record` columns hold the whole value as JSON, fields of newer writers included, and are what a
 read returns; the columns beside them exist to be searched, joined and summed. Amounts are integers.
-Rows of `outcomes`, `ledger`, `manifests` and `audit` are only ever added; `budgets` is always the
-sum of `ledger`. A change here needs a migration, and a test compares the two.
+Rows of `outcomes`, `ledger`, `manifests`, `audit`, `recipes` and `traffic` are only ever added;
+`budgets` is always the sum of `ledger`; `audit` is one chain (`chain.py`); a session has as many
+turns as its version says. A change here needs a migration, and a test compares the two.
 """
 
 from sqlalchemy import (
     BigInteger,
     Column,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -18,7 +20,7 @@ from sqlalchemy import (
     Text,
 )
 
-HEAD = "0001"
+HEAD = "0002"
 
 metadata = MetaData()
 
@@ -57,6 +59,7 @@ outcomes = Table(
     Column("failure_kind", Text),
     Column("received_unix_ns", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
+    Column("summary", Text),
     Index("ix_outcomes_tenant_seq", "tenant", "seq"),
 )
 
@@ -93,6 +96,8 @@ audit = Table(
     Column("action", Text, nullable=False),
     Column("at_unix_ns", BigInteger, nullable=False),
     Column("record", Text, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("digest", Text, nullable=False),
     Index("ix_audit_tenant_seq", "tenant", "seq"),
 )
 
@@ -109,4 +114,67 @@ traces = Table(
     Column("seq", Integer, primary_key=True),
     Column("request_id", Text, ForeignKey("outcomes.request_id"), nullable=False, unique=True),
     Column("events", LargeBinary, nullable=False),
+    Column("recording", LargeBinary),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("tenant", Text, ForeignKey("tenants.id"), primary_key=True),
+    Column("id", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("updated_unix_ns", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+    Index("ix_sessions_tenant_updated", "tenant", "updated_unix_ns"),
+)
+
+session_turns = Table(
+    "session_turns",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("session", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("request_id", Text, ForeignKey("outcomes.request_id"), nullable=False),
+    Column("record", Text, nullable=False),
+    ForeignKeyConstraint(["tenant", "session"], ["sessions.tenant", "sessions.id"]),
+)
+
+session_placeholders = Table(
+    "session_placeholders",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("session", Text, primary_key=True),
+    Column("placeholder", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("value", Text, nullable=False),
+    ForeignKeyConstraint(["tenant", "session"], ["sessions.tenant", "sessions.id"]),
+)
+
+recipes = Table(
+    "recipes",
+    metadata,
+    Column("seq", Integer, primary_key=True),
+    Column("digest", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("record", Text, nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("model", Text, nullable=False),
+    Column("recipe_digest", Text, ForeignKey("recipes.digest"), nullable=False),
+    Column("created_unix_ns", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
+)
+
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("changed_unix_ns", BigInteger, nullable=False),
+    Column("record", Text, nullable=False),
 )

@@ -2,47 +2,61 @@
 
 Law: a caller is told of success only after the commit that holds its write has returned. Writes
 that arrive while a commit is under way share the next one, so under load many requests pay for one
-fsync. When a shared transaction fails, each write is tried alone: a bad record fails alone, and a
-condition of the file fails them all without waiting for each.
+fsync. A write that contradicts what is stored is refused alone, and the others are committed. When
+a shared transaction fails, each write is tried alone: a bad record fails alone, and a condition of
+the file fails them all without waiting for each. The audit chain's head moves with the commit only.
 """
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from sqlalchemy import Table
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from octant.adapters.sqlite import failures, statements
+from octant.adapters.sqlite import chain, failures, settling
+from octant.adapters.sqlite.changes import Change
 from octant.adapters.sqlite.rows import Row, SettlementRows
 from octant.adapters.sqlite.settings import SqliteSettings
+from octant.core.audit import ChainHead
 from octant.core.failure import Failed
 
 _log = logging.getLogger(__name__)
 
 
-class Put(NamedTuple):
-    """A row to insert, or to replace by id."""
+class AuditRows(NamedTuple):
+    """Audit records that no settlement carries."""
 
-    table: Table
-    row: Row
+    rows: list[Row]
 
 
-Write = SettlementRows | Put
+Write = SettlementRows | AuditRows | Change
 
 
 class _Waiting(NamedTuple):
     write: Write
-    done: asyncio.Future[None]
+    done: asyncio.Future[bool]
+
+
+class _Applied(NamedTuple):
+    """What a transaction did: an answer for each write, and where the chain ends with it."""
+
+    answers: list[bool | Failed]
+    head: ChainHead
+    settled: int
 
 
 class GroupWriter:
     """Owns the writing connection from `start` to `stop`."""
 
-    def __init__(self, connection: AsyncConnection, settings: SqliteSettings) -> None:
+    def __init__(
+        self, connection: AsyncConnection, settings: SqliteSettings, head: ChainHead
+    ) -> None:
+        """`head` is the end of the audit chain in the file."""
         self._connection = connection
         self._settings = settings
+        self._head = head
         self._queue: asyncio.Queue[_Waiting | None] = asyncio.Queue(settings.max_waiting)
         self._submitted = 0
         self._idle = asyncio.Event()
@@ -51,19 +65,20 @@ class GroupWriter:
         self._unpruned = 0
         self._task = asyncio.create_task(self._run(), name="octant-store-writer")
 
-    async def write(self, write: Write) -> None:
+    async def write(self, write: Write) -> bool:
         """Returns once `write` is durable; raises Failed, and then nothing of it is kept.
 
-        A caller who is cancelled while waiting may find the write done all the same.
+        False when there was nothing to change. A caller who is cancelled while waiting may find the
+        write done all the same.
         """
         if self._stopping:
             raise failures.not_stored("The store is closed.")
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._submitted += 1
         self._idle.clear()
         try:
             await self._queue.put(_Waiting(write, done))
-            await done
+            return await done
         finally:
             self._submitted -= 1
             if self._submitted == 0:
@@ -94,32 +109,59 @@ class GroupWriter:
         return batch
 
     async def _commit(self, batch: list[_Waiting]) -> None:
-        error = await self._attempt([item.write for item in batch])
-        if error is None or len(batch) == 1 or failures.is_file_wide(error):
-            for item in batch:
-                _resolve(item, error)
+        outcome = await self._attempt([item.write for item in batch])
+        if not isinstance(outcome, Exception):
+            for item, answer in zip(batch, outcome, strict=True):
+                _resolve(item, answer)
             return
+        if len(batch) == 1 or failures.is_file_wide(outcome):
+            for item in batch:
+                _resolve(item, outcome)
+            return
+        await self._commit_one_by_one(batch)
+
+    async def _commit_one_by_one(self, batch: list[_Waiting]) -> None:
         for position, item in enumerate(batch):
-            error = await self._attempt([item.write])
-            _resolve(item, error)
-            if error is not None and failures.is_file_wide(error):
+            outcome = await self._attempt([item.write])
+            if not isinstance(outcome, Exception):
+                _resolve(item, outcome[0])
+                continue
+            _resolve(item, outcome)
+            if failures.is_file_wide(outcome):
                 for other in batch[position + 1 :]:
-                    _resolve(other, error)
+                    _resolve(other, outcome)
                 return
 
-    async def _attempt(self, writes: list[Write]) -> Exception | None:
-        """One transaction over `writes`; the error when it was rolled back."""
+    async def _attempt(self, writes: list[Write]) -> list[bool | Failed] | Exception:
+        """One transaction over `writes`: an answer to each, or the error that rolled it back."""
         try:
             async with self._connection.begin():
-                for write in writes:
-                    if isinstance(write, Put):
-                        await statements.put(self._connection, write.table, write.row)
-                settlements = [write for write in writes if isinstance(write, SettlementRows)]
-                self._unpruned += await statements.settle(self._connection, settlements)
+                applied = await self._apply(writes)
         except Exception as error:
             # Whatever it is, the callers of this batch are told, and the writer goes on.
             return error
-        return None
+        self._head = applied.head
+        self._unpruned += applied.settled
+        return applied.answers
+
+    async def _apply(self, writes: list[Write]) -> _Applied:
+        answers: list[bool | Failed] = [True] * len(writes)
+        audited: dict[int, list[Row]] = {}
+        settlements: dict[int, SettlementRows] = {}
+        for place, write in enumerate(writes):
+            if isinstance(write, SettlementRows):
+                settlements[place] = write
+            elif isinstance(write, AuditRows):
+                audited[place] = write.rows
+            else:
+                answers[place] = await _changed(write, self._connection)
+        settled = await settling.settle(self._connection, settlements)
+        for place, refusal in settled.refused.items():
+            answers[place] = refusal
+        audited |= {place: each.audit for place, each in settled.added.items()}
+        records = [row for place in sorted(audited) for row in audited[place]]
+        head = await chain.append(self._connection, self._head, records)
+        return _Applied(answers, head, len(settled.added))
 
     async def _prune(self) -> None:
         if self._unpruned < self._settings.prune_chunk:
@@ -127,27 +169,41 @@ class GroupWriter:
         self._unpruned = 0
         try:
             async with self._connection.begin():
-                await statements.prune(
+                await settling.prune(
                     self._connection, self._settings.keep_traces, 2 * self._settings.prune_chunk
                 )
         except SQLAlchemyError as error:
             _log.warning("old traces were not removed: %s", error)
 
 
-def _resolve(item: _Waiting, error: Exception | None) -> None:
+async def _changed(change: Change, connection: AsyncConnection) -> bool | Failed:
+    try:
+        return await change.apply(connection)
+    except Failed as refusal:
+        return refusal
+
+
+def _resolve(item: _Waiting, answer: bool | Exception) -> None:
     if item.done.done():
         return
-    if error is None:
-        item.done.set_result(None)
+    if isinstance(answer, Exception):
+        item.done.set_exception(_failed(item.write, answer))
     else:
-        item.done.set_exception(_failed(item.write, error))
+        item.done.set_result(answer)
 
 
 def _failed(write: Write, error: Exception) -> Failed:
     if isinstance(error, Failed):
         return error
-    if isinstance(write, Put):
-        return statements.put_failure(write.table, write.row, error)
-    return failures.not_stored(
-        f"The record of request {write.outcome['request_id']} could not be stored.", error
-    )
+    if isinstance(write, SettlementRows):
+        request_id = write.outcome["request_id"]
+        return failures.not_stored(
+            f"The record of request {request_id} could not be stored.", error
+        )
+    if isinstance(write, AuditRows):
+        return failures.not_stored(f"{_counted(write.rows)} could not be stored.", error)
+    return write.failure(error)
+
+
+def _counted(rows: Sequence[Row]) -> str:
+    return f"{len(rows)} audit record{'' if len(rows) == 1 else 's'} ({rows[0]['action']})"
