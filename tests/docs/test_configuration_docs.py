@@ -34,7 +34,8 @@ def test_every_setting_is_explained_in_a_sentence(leaf: Leaf) -> None:
 @each_leaf
 def test_every_setting_is_used(leaf: Leaf) -> None:
     """A setting that nothing reads would be a promise that nobody keeps."""
-    *_, table, key = leaf.name.split(".")
+    table, _, key = leaf.name.rpartition(".")
+    table = table.rpartition(".")[2]
     readers = [
         path.read_text(encoding="utf-8")
         for path in (SOURCES / "app").glob("*.py")

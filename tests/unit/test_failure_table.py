@@ -110,8 +110,10 @@ def test_another_route_is_tried_only_for_faults_of_the_first(
     kind: FailureKind, rule: FailureRule
 ) -> None:
     if rule.retry is Retry.OTHER_ROUTE:
-        assert rule.breaker
-        assert rule.failure_class in (FailureClass.EXECUTION, FailureClass.INTERRUPTED)
+        # What one caller asks for must not take a route from all others.
+        assert rule.breaker is not (kind is FailureKind.UPSTREAM_REFUSED)
+        begun = (FailureClass.EXECUTION, FailureClass.INTERRUPTED)
+        assert rule.failure_class in begun or kind is FailureKind.UPSTREAM_BUSY
 
 
 @each_row

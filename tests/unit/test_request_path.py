@@ -40,6 +40,7 @@ from octant.core.usage import FinishReason, Usage
 from octant.governance.policy import Policy
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
+from octant.orchestration.breakers import Breakers
 from octant.orchestration.hangup import Hangup
 from octant.orchestration.request_path import PathSettings, RequestPath
 from octant.orchestration.routes import DeployedRoute, PromptRules, RouteTable, ServedModel
@@ -94,7 +95,7 @@ async def bench(directory: Path, *engines: ScriptedProvider) -> AsyncGenerator[B
     recorder = EventRecorder(Metrics(version="test"), 100, 100)
     admission = AdmissionControl(AdmissionSettings())
     settler = Settler(store, admission, recorder, CLOCK)
-    routes = RouteTable()
+    routes = RouteTable(Breakers(recorder))
     routes.serve(_served(engines))
     path = RequestPath(
         routes=routes,

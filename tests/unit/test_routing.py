@@ -7,14 +7,14 @@ from octant.core.failure import Failed, FailureKind
 from octant.core.ids import RouteId
 from octant.core.route import DeploymentState, Route, RouteLoad
 from octant.core.units import NS_PER_S
-from octant.orchestration.routing import RouteNeeds, RouteView, decide
+from octant.orchestration.routing import PromptSize, RouteNeeds, RouteView, decide
 from tests.support.envelopes import READY, envelope, route
 
-NEEDS = RouteNeeds(envelope(), excluded=frozenset())
+NEEDS = RouteNeeds(envelope())
 
 
 def view(route: Route, load: RouteLoad) -> RouteView:
-    return RouteView(route, load, route.max_context, tokens=100)
+    return RouteView(route, load, route.max_context, size=PromptSize(90, 10))
 
 
 def busy(running: int, waiting: int = 0) -> RouteLoad:
@@ -53,7 +53,7 @@ def test_every_loser_keeps_its_reason_and_every_candidate_is_recorded() -> None:
 
 def test_a_missing_capability_is_named() -> None:
     needs = RouteNeeds(
-        envelope(model=ModelConstraints(name="m", capabilities=("vision",))), frozenset()
+        envelope(model=ModelConstraints(name="m", capabilities=("vision",)))
     )
     with pytest.raises(Failed) as caught:
         decide(needs, [view(route("text"), READY)])

@@ -2,19 +2,24 @@
 
 from ipaddress import ip_address
 
+from msgspec.structs import replace
+
 from octant.adapters.openvino.settings import OpenVinoSettings
 from octant.adapters.sqlite.settings import SqliteSettings
 from octant.admission.settings import AdmissionSettings
 from octant.app.settings import Settings
 from octant.compute.schedule import SchedulerSettings
+from octant.core.deployment import Recipe
 from octant.core.envelope import RiskClass
 from octant.core.limits import Objective, Profile, QueueLimit
+from octant.core.record import from_builtins, to_builtins
 from octant.core.route import Price
 from octant.core.units import NS_PER_MS, NanoUsd
 from octant.gateway.authentication import KeyCacheSettings
 from octant.gateway.settings import GatewaySettings
 from octant.governance.policy import Policy
 from octant.observability.metrics import MetricsLimits
+from octant.orchestration.breaker import BreakerSettings
 from octant.orchestration.execution import ExecutionSettings
 from octant.orchestration.prompts import PromptSettings
 from octant.orchestration.request_path import PathSettings
@@ -102,7 +107,23 @@ def request_path(settings: Settings) -> PathSettings:
     assumed = settings.admission.assumed_output_tokens
     return PathSettings(
         assumed_output_tokens=assumed,
-        execution=ExecutionSettings(PromptSettings(assumed, settings.limits.long_context_bytes)),
+        execution=ExecutionSettings(
+            PromptSettings(assumed, settings.limits.long_context_bytes),
+            max_attempts=settings.routing.max_attempts,
+        ),
+    )
+
+
+def breakers(settings: Settings) -> BreakerSettings:
+    """When a route is left alone, and for how long."""
+    section = settings.routing
+    return BreakerSettings(
+        failures_in_row=section.breaker_failures,
+        window=section.breaker_window,
+        window_ns=section.breaker_window_ms * NS_PER_MS,
+        failure_share=section.breaker_failure_percent / 100,
+        first_pause_ns=section.breaker_first_pause_ms * NS_PER_MS,
+        longest_pause_ns=section.breaker_longest_pause_ms * NS_PER_MS,
     )
 
 
@@ -164,6 +185,30 @@ def scheduler(settings: Settings) -> SchedulerSettings:
         long_prompt_tokens=section.long_prompt_tokens,
         max_waiting=max(_max_inside(settings).values()) * settings.limits.max_choices,
         ageing_ns=section.ageing_ms * NS_PER_MS,
+    )
+
+
+def recipe_executor(settings: Settings, recipe: Recipe) -> OpenVinoSettings:
+    """As `executor`, with what the recipe pins; how much memory it may take stays a setting."""
+    flags, common = recipe.flags, executor(settings)
+    group = flags.get("dynamic_quantization_group_size")
+    values = to_builtins(common) | {
+        "kv_precision": recipe.kv_precision,
+        "inference_precision": flags.get("inference_precision", common.inference_precision),
+        "threads": int(flags.get("threads", common.threads)),
+        "dynamic_quantization_group_size": None if group is None else int(group),
+        "max_context": recipe.max_context,
+    }
+    return from_builtins(values, OpenVinoSettings)
+
+
+def recipe_scheduler(settings: Settings, recipe: Recipe) -> SchedulerSettings:
+    """As `scheduler`, with the recipe's sequences; each of them fits into a step."""
+    common = scheduler(settings)
+    return replace(
+        common,
+        max_sequences=recipe.max_sequences,
+        max_batch_tokens=max(common.max_batch_tokens, recipe.max_sequences + 1),
     )
 
 

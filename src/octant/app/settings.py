@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -30,7 +31,10 @@ from octant.app.settings_edge import (
     PolicySection,
     ServerSection,
 )
+from octant.app.settings_fields import setting
+from octant.app.settings_lifecycle import DeploymentsSection
 from octant.app.settings_problems import Problem
+from octant.app.settings_routing import RoutingSection, Upstreams
 from octant.app.settings_runtime import (
     EngineSection,
     ModelSection,
@@ -60,11 +64,16 @@ class Settings(BaseSettings):
     objectives: ObjectivesSection = ObjectivesSection()
     server: ServerSection = ServerSection()
     model: ModelSection = ModelSection()
+    deployments: DeploymentsSection = DeploymentsSection()
     engine: EngineSection = EngineSection()
     scheduler: SchedulerSection = SchedulerSection()
     limits: LimitsSection = LimitsSection()
     admission: AdmissionSection = AdmissionSection()
     policy: PolicySection = PolicySection()
+    routing: RoutingSection = RoutingSection()
+    upstreams: Upstreams = setting(
+        (), "OpenAI-compatible servers that answer as routes; a table for each, [[upstreams]]."
+    )
     store: StoreSection = StoreSection()
     observability: ObservabilitySection = ObservabilitySection()
 
@@ -117,11 +126,19 @@ class Leaf(NamedTuple):
 
 
 class _Given(NamedTuple):
+    """A value; `places` tells where in a file the parts of a list of tables stand."""
+
     value: Any
     origin: Origin
+    places: settings_file.FileTable | None = None
 
 
 _Source = dict[str, _Given]
+
+
+def environment_value(variable: str) -> str | None:
+    """What a variable holds that a setting names, such as a key."""
+    return os.environ.get(variable)
 
 
 class ClientEnvironment(NamedTuple):
@@ -205,7 +222,7 @@ def _of_file(table: settings_file.FileTable, problems: list[Problem]) -> _Source
     for name, value in _flat(table.values):
         origin = Origin("file", table.place(name))
         _take(name, value, origin, source, problems)
-    return source
+    return {name: given._replace(places=table) for name, given in source.items()}
 
 
 def _of_environment(problems: list[Problem]) -> _Source:
@@ -250,23 +267,31 @@ def _validated(given: _Source, problems: list[Problem]) -> Settings:
     nested: dict[str, Any] = {}
     for leaf in leaves():
         _put(nested, leaf.name, leaf.default)
-    for name, (value, _) in given.items():
-        _put(nested, name, value)
+    for name, known in given.items():
+        _put(nested, name, known.value)
     if nested["server"]["data_dir"] == "":
         _put(nested, "server.data_dir", str(default_data_dir()))
     try:
         settings = Settings(**nested)
     except ValidationError as error:
-        for detail in error.errors():
-            name = ".".join(str(part) for part in detail["loc"])
-            at = next((known for known in given if f"{name}.".startswith(f"{known}.")), None)
-            place = given[at].origin.where if at else _section_places(name, given)
-            value = given[at].value if at else None
-            problems.append(settings_problems.misfit(at or name, value, detail["msg"], place))
+        problems.extend(_problem(detail, given) for detail in error.errors())
         raise settings_problems.failed(problems) from error
     if problems:
         raise settings_problems.failed(problems)
     return settings
+
+
+def _problem(detail: ErrorDetails, given: _Source) -> Problem:
+    name = ".".join(str(part) for part in detail["loc"])
+    at = next((known for known in given if f"{name}.".startswith(f"{known}.")), None)
+    if at is None:
+        return settings_problems.misfit(name, None, detail["msg"], _section_places(name, given))
+    known = given[at]
+    if isinstance(known.value, list | tuple):
+        table = known.places
+        place = table.place(name) if table is not None else known.origin.where
+        return settings_problems.in_a_list(detail, place)
+    return settings_problems.misfit(at, known.value, detail["msg"], known.origin.where)
 
 
 def _section_places(section: str, given: _Source) -> str:

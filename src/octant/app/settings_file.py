@@ -2,17 +2,22 @@
 
 import re
 import tomllib
+from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from octant.app.settings_problems import missing_file, not_toml, unreadable_file
 
 _TABLE = re.compile(r"\s*\[([^\[\]]+)\]\s*(#.*)?$")
+_ENTRY = re.compile(r"\s*\[\[([^\[\]]+)\]\]\s*(#.*)?$")
 _KEY = re.compile(r"\s*([A-Za-z0-9_.\"' -]+?)\s*=")
 
 
 class FileTable(NamedTuple):
-    """The values of a file, and the line on which each dotted name stands."""
+    """The values of a file, and the line on which each dotted name stands.
+
+    Tables of a list are numbered: `upstreams.0.name`.
+    """
 
     path: Path
     values: dict[str, Any]
@@ -41,8 +46,15 @@ def read(path: Path) -> FileTable:
 def _lines(text: str) -> dict[str, int]:
     lines: dict[str, int] = {}
     table = ""
+    entries: Counter[str] = Counter()
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := _TABLE.match(line):
+        if entry := _ENTRY.match(line):
+            name = _bare(entry[1])
+            table = f"{name}.{entries[name]}"
+            entries[name] += 1
+            lines.setdefault(name, number)
+            lines[table] = number
+        elif header := _TABLE.match(line):
             table = _bare(header[1])
             lines.setdefault(table, number)
         elif key := _KEY.match(line):

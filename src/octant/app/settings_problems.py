@@ -5,6 +5,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic_core import ErrorDetails
 from pydantic_settings import SettingsError
 
 from octant.core.failure import Failed, Failure, FailureKind
@@ -55,6 +56,24 @@ def misfit(name: str, value: Any, expected: str, where: str) -> Problem:
     subject = f"{name} = {_shown(value)}" if value is not None else name
     place = f"{where}: " if where else ""
     return Problem(FailureKind.INVALID_VALUE, name, f"{place}{subject}: expected {wanted}.")
+
+
+def in_a_list(detail: ErrorDetails, where: str) -> Problem:
+    """A mistake in one table of a list, such as `upstreams[0].base_url`."""
+    name = _indexed(detail["loc"])
+    place = f"{where}: " if where else ""
+    if detail["type"] == "missing":
+        return Problem(FailureKind.MISSING_PARAMETER, name, f"{place}{name} is missing.")
+    if detail["type"] == "extra_forbidden":
+        message = f"{place}there is no setting {name!r}."
+        return Problem(FailureKind.UNKNOWN_PARAMETER, name, message)
+    plain = not isinstance(detail["input"], dict | list | tuple)
+    return misfit(name, detail["input"] if plain else None, detail["msg"], where)
+
+
+def _indexed(path: Sequence[int | str]) -> str:
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return "".join(parts).lstrip(".")
 
 
 def undecodable(error: SettingsError) -> Problem:

@@ -6,11 +6,12 @@ Law: both are rendered from the declarations, so a setting cannot be missing fro
 import json
 from collections.abc import Iterator
 from itertools import groupby
-from typing import Any, Literal, cast, get_args, get_origin
+from typing import Any, Literal, NamedTuple, cast, get_args, get_origin
 
 from pydantic import BaseModel
 
 from octant.app.settings import Leaf, leaves, sections
+from octant.app.settings_fields import table_of
 
 _HEAD = """\
 # Octant. Every setting stands here with its default; take the # away to change one.
@@ -22,28 +23,60 @@ _HEAD = """\
 def default_config_text() -> str:
     """A file with every setting, commented out, objectives first."""
     parts = [_HEAD]
-    for table, doc, entries in _tables():
-        parts.append(f"\n# {doc}\n[{table}]\n")
-        parts.extend(_commented(leaf) for leaf in entries)
+    for table in _tables():
+        parts.append(f"\n# {table.doc}\n")
+        if table.listed:
+            parts.append(f"# [[{table.name}]]\n")
+            parts.extend(_example(leaf) for leaf in table.leaves)
+        else:
+            parts.append(f"[{table.name}]\n")
+            parts.extend(_commented(leaf) for leaf in table.leaves)
     return "".join(parts)
 
 
 def reference_markdown() -> str:
     """The tables of `docs/configuration.md`."""
     parts: list[str] = []
-    for table, doc, entries in _tables():
-        parts.append(f"### `[{table}]`\n\n{doc}\n\n| setting | default | type | meaning |\n")
-        parts.append("|---|---|---|---|\n")
-        parts.extend(_reference_row(leaf) for leaf in entries)
+    for table in _tables():
+        title = f"[[{table.name}]]" if table.listed else f"[{table.name}]"
+        parts.append(f"### `{title}`\n\n{table.doc}\n\n")
+        parts.append("| setting | default | type | meaning |\n|---|---|---|---|\n")
+        parts.extend(_reference_row(leaf) for leaf in table.leaves)
         parts.append("\n")
     return "".join(parts).rstrip("\n") + "\n"
 
 
-def _tables() -> Iterator[tuple[str, str, list[Leaf]]]:
-    """Tables that hold settings themselves, with their sentence and their settings."""
+class _Table(NamedTuple):
+    """A table that holds settings itself; a listed one can stand several times, or not at all."""
+
+    name: str
+    doc: str
+    leaves: list[Leaf]
+    listed: bool
+
+
+def _tables() -> Iterator[_Table]:
     docs = {name: _doc_of(kind) for name, kind in sections()}
-    for table, entries in groupby(leaves(), key=lambda leaf: leaf.name.rpartition(".")[0]):
-        yield table, docs[table], list(entries)
+    for name, entries in groupby(leaves(), key=_table_of_leaf):
+        found = list(entries)
+        kind = table_of(found[0].field.annotation)
+        if kind is None:
+            yield _Table(name, docs[name], found, listed=False)
+        else:
+            yield _Table(name, _doc_of(kind), _entry_leaves(kind), listed=True)
+
+
+def _table_of_leaf(leaf: Leaf) -> str:
+    """A list of tables is a table of its own."""
+    listed = table_of(leaf.field.annotation) is not None
+    return leaf.name if listed else leaf.name.rpartition(".")[0]
+
+
+def _entry_leaves(kind: type[BaseModel]) -> list[Leaf]:
+    fields = kind.model_fields.items()
+    return [
+        Leaf(name, field, "" if field.is_required() else field.default) for name, field in fields
+    ]
 
 
 def _doc_of(kind: type[BaseModel]) -> str:
@@ -58,9 +91,16 @@ def _commented(leaf: Leaf) -> str:
     return f"# {leaf.field.description}{because}\n#{key} = {value}".rstrip() + "\n"
 
 
+def _example(leaf: Leaf) -> str:
+    """A setting of a table that has no default place in the file."""
+    return f"#   {leaf.field.description}\n# {leaf.name} = {_toml(leaf.default)}\n"
+
+
 def _reference_row(leaf: Leaf) -> str:
     key = leaf.name.rpartition(".")[2]
     default = f"`{_toml(leaf.default)}`" if leaf.default is not None else "unset"
+    if leaf.field.is_required():
+        default = "required"
     chosen = chosen_by(leaf)
     because = f" Chosen by: {chosen}." if chosen else ""
     kind = type_name(leaf.field.annotation).replace("|", "\\|")
@@ -78,6 +118,8 @@ def type_name(annotation: Any) -> str:
         return ", ".join(f"`{choice}`" for choice in get_args(annotation))
     if get_origin(annotation) is dict:
         return "table of lists"
+    if get_origin(annotation) is tuple:
+        return "list of text"
     options = [option for option in get_args(annotation) if option is not type(None)]
     kind = options[0] if options else annotation
     names = {int: "whole number", float: "number", str: "text", bool: "true or false"}

@@ -89,6 +89,8 @@ class FailureKind(StrEnum):
     ENGINE_STALLED = "engine_stalled"
     MODEL_FAILURE = "model_failure"
     UPSTREAM_FAILURE = "upstream_failure"
+    UPSTREAM_BUSY = "upstream_busy"
+    UPSTREAM_REFUSED = "upstream_refused"
     STREAM_TRUNCATED = "stream_truncated"
     TOOL_FAILURE = "tool_failure"
     TOOL_AMBIGUOUS = "tool_outcome_unknown"
@@ -178,6 +180,13 @@ RULES: dict[FailureKind, FailureRule] = {
     K.ENGINE_STALLED: _execution(_B.OCTANT, _R.OTHER_ROUTE, 503),
     K.MODEL_FAILURE: _execution(_B.PROVIDER, _R.OTHER_ROUTE, 502),
     K.UPSTREAM_FAILURE: _execution(_B.PROVIDER, _R.OTHER_ROUTE, 502),
+    K.UPSTREAM_BUSY: FailureRule(
+        _C.CAPACITY, _B.PROVIDER, _R.OTHER_ROUTE, True, _P.NOTHING, 503, "server_error"
+    ),
+    # No breaker: what one caller asks for must not take a route from all others.
+    K.UPSTREAM_REFUSED: FailureRule(
+        _C.EXECUTION, _B.PROVIDER, _R.OTHER_ROUTE, False, _P.NOTHING, 502, "server_error"
+    ),
     K.TOOL_FAILURE: FailureRule(
         _C.TOOL, _B.PROVIDER, _R.ON_DECISION, False, _P.USED, 502, "server_error"
     ),

@@ -20,6 +20,14 @@ class DeploymentState(StrEnum):
     FAILED = "failed"
 
 
+class BreakerState(StrEnum):
+    """Whether failures keep requests from a route: all pass, none pass, or one at a time."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
 class Price(Record, frozen=True, kw_only=True):
     """Nano-USD per token."""
 

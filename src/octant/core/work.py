@@ -2,7 +2,7 @@
 
 from octant.core.content import Input
 from octant.core.envelope import RequestEnvelope
-from octant.core.ids import RequestId, TenantId
+from octant.core.ids import RequestId, SpanId, TenantId, TraceId
 from octant.core.limits import Profile
 from octant.core.record import Record
 from octant.core.sampling import Sampling
@@ -22,7 +22,8 @@ class ModelWork(Record, frozen=True, kw_only=True):
     the provider makes the prompt itself: then `prompt_tokens` is empty and it may be None.
 
     `cache_salt` separates prefix caches: two works share cached blocks only when it is equal.
-    `seed` is always set, so that a replay draws the same tokens.
+    `seed` is always set, so that a replay draws the same tokens. `span_id` is the attempt's own, for
+    engines that continue the trace.
     """
 
     request_id: RequestId
@@ -36,6 +37,8 @@ class ModelWork(Record, frozen=True, kw_only=True):
     seed: int
     received_ns: int
     deadline_ns: int
+    trace_id: TraceId = TraceId("")
+    span_id: SpanId = SpanId("")
 
 
 def cache_salt(envelope: RequestEnvelope) -> str:

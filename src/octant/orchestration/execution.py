@@ -8,6 +8,7 @@ again, and once any output has been passed on the call ends with whatever that r
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -17,11 +18,14 @@ from octant.core.events import AttemptFailed, AttemptStarted, ContextAssembled, 
 from octant.core.failure import Failed, Failure
 from octant.core.ids import ID_ENTROPY_BYTES, RouteId
 from octant.core.manifest import ExecutionManifest
+from octant.core.route import DeploymentState
 from octant.core.stream import Broken, Completed, Started, StreamItem
 from octant.core.work import ModelWork, cache_salt
+from octant.observability.trace import span_id
 from octant.orchestration.account import RunAccount
 from octant.orchestration.answer import AnswerShape
 from octant.orchestration.attempts import may_try_again
+from octant.orchestration.breakers import Breakers, Trial
 from octant.orchestration.prompts import Prompt, PromptMaker, PromptSettings
 from octant.orchestration.routes import DeployedRoute, ServedModel
 from octant.orchestration.routing import RouteNeeds, RouteView, decide, standing
@@ -41,7 +45,9 @@ class ExecutionSettings(NamedTuple):
 
 
 class _Call(NamedTuple):
-    """One model call; every attempt works from the same one."""
+    """One model call; every attempt works from the same one. `failed` are those that another one
+    followed, in their order.
+    """
 
     envelope: RequestEnvelope
     model: ServedModel
@@ -49,6 +55,7 @@ class _Call(NamedTuple):
     step: int
     seed: int
     prompts: PromptMaker
+    failed: dict[RouteId, Broken]
 
 
 class _Choice(NamedTuple):
@@ -71,11 +78,13 @@ class Execution:
         events: EventSink,
         clock: Clock,
         entropy: Entropy,
+        breakers: Breakers,
         settings: ExecutionSettings,
     ) -> None:
         self._events = events
         self._clock = clock
         self._entropy = entropy
+        self._breakers = breakers
         self._settings = settings
 
     async def run(
@@ -86,37 +95,46 @@ class Execution:
         Raises Failed when no route is eligible, with the prompt's own fault where that is why.
         """
         call = self._call(envelope, model, account, step)
-        failed: dict[RouteId, Broken] = {}
-        while True:
+        ended = False
+        while not ended:
             try:
-                choice = await self._choose(call, frozenset(failed))
+                choice = await self._choose(call)
             except Failed:
-                if not failed:
+                if not call.failed:
                     raise
-                yield list(failed.values())[-1]
+                yield list(call.failed.values())[-1]
                 return
-            attempt = self._begin(call, choice)
-            shape = AnswerShape(
-                envelope, _tool_format(choice), choice.prompt.package.echo_text, self._call_id
-            )
-            output_sent = False
-            work = _work(attempt)
-            account.hand_over(work)
-            async with choice.deployed.provider.generate(work) as items:
+            async with aclosing(self._attempt(self._begin(call, choice))) as items:
                 async for item in items:
+                    ended = isinstance(item, Completed | Broken)
+                    yield item
+            assert ended or choice.deployed.route.id in call.failed, "a provider did not end"
+
+    async def _attempt(self, attempt: _Attempt) -> AsyncGenerator[StreamItem, None]:
+        """Items of one attempt, without the terminal one where another attempt is to follow."""
+        call, deployed = attempt.call, attempt.deployed
+        shape = self._shape(attempt)
+        work = _work(attempt)
+        call.account.hand_over(work)
+        trial = Trial(self._breakers, deployed.route.id, self._clock.monotonic_ns())
+        output_sent = False
+        try:
+            async with deployed.provider.generate(work) as items:
+                async for item in items:
+                    now_ns = self._clock.monotonic_ns()
+                    trial.see(item, now_ns)
                     if isinstance(item, Broken):
                         self._lost(attempt, item.failure)
-                        tried = len(failed) + 1
-                        limit = self._settings.max_attempts
-                        if may_try_again(item.failure, tried, output_sent, limit):
-                            failed[choice.deployed.route.id] = item
-                            break
+                        tried, most = len(call.failed) + 1, self._settings.max_attempts
+                        if may_try_again(item.failure, tried, output_sent, most):
+                            call.failed[deployed.route.id] = item
+                            return
                     output_sent = output_sent or not isinstance(item, Started)
-                    account.see(item, self._clock.monotonic_ns())
+                    call.account.see(item, now_ns)
                     for shaped in shape.feed(item):
                         yield shaped
-                    if isinstance(item, Completed | Broken):
-                        return
+        finally:
+            trial.close(self._clock.monotonic_ns())
 
     def _call(
         self, envelope: RequestEnvelope, model: ServedModel, account: RunAccount, step: int
@@ -136,18 +154,21 @@ class Execution:
         if seed is None:
             seed = int.from_bytes(self._entropy.bytes(_SEED_BYTES), "little")
         prompts = PromptMaker(envelope, self._settings.prompts, made)
-        return _Call(envelope, model, account, step, seed, prompts)
+        return _Call(envelope, model, account, step, seed, prompts, {})
 
-    async def _choose(self, call: _Call, excluded: frozenset[RouteId]) -> _Choice:
-        needs = RouteNeeds(call.envelope, excluded)
+    async def _choose(self, call: _Call) -> _Choice:
+        """The best route as all of them stand now; nothing is awaited after the last look."""
         routes = {deployed.route.id: deployed for deployed in call.model.routes}
-        views = [
-            RouteView(deployed.route, deployed.load(), deployed.max_context)
-            for deployed in routes.values()
-        ]
-        open_routes = [routes[view.route.id] for view in standing(needs, views)]
-        prompts = await call.prompts.prompts(open_routes)
-        decision = decide(needs, [_sized(view, prompts.get(view.route.id)) for view in views])
+        needs = RouteNeeds(call.envelope, frozenset(call.failed), call.model.traffic)
+        prompts: dict[RouteId, Prompt | Failure] = {}
+        while True:
+            views = [self._view(routes[route], prompts.get(route)) for route in routes]
+            usable = [view.route.id for view in standing(needs, views)]
+            unread = [routes[route] for route in usable if route not in prompts]
+            if not unread:
+                break
+            prompts.update(await call.prompts.prompts(unread))
+        decision = decide(needs, views)
         self._events.emit(
             RouteDecided(
                 at_ns=self._clock.monotonic_ns(),
@@ -159,6 +180,16 @@ class Execution:
         prompt = prompts[decision.chosen.id]
         assert isinstance(prompt, Prompt), "a route without a prompt was chosen"
         return _Choice(routes[decision.chosen.id], prompt)
+
+    def _view(self, deployed: DeployedRoute, prompt: Prompt | Failure | None) -> RouteView:
+        now_ns, load, route = self._clock.monotonic_ns(), deployed.load(), deployed.route
+        if load.state is not DeploymentState.READY:
+            self._breakers.renew(route.id, now_ns)
+        shut = self._breakers.shut(route.id, now_ns)
+        view = RouteView(route, load, deployed.max_context, shut)
+        if isinstance(prompt, Prompt):
+            return view._replace(size=prompt.size)
+        return view._replace(unfit=prompt)
 
     def _begin(self, call: _Call, choice: _Choice) -> _Attempt:
         route = choice.deployed.route
@@ -190,19 +221,13 @@ class Execution:
             )
         )
 
+    def _shape(self, attempt: _Attempt) -> AnswerShape:
+        rules, package = attempt.deployed.prompt, attempt.prompt.package
+        tool_format = None if rules is None else rules.tool_format
+        return AnswerShape(attempt.call.envelope, tool_format, package.echo_text, self._call_id)
+
     def _call_id(self) -> str:
         return "call_" + self._entropy.bytes(ID_ENTROPY_BYTES).hex()
-
-
-def _sized(view: RouteView, prompt: Prompt | Failure | None) -> RouteView:
-    if isinstance(prompt, Prompt):
-        return view._replace(tokens=prompt.context)
-    return view._replace(unfit=prompt)
-
-
-def _tool_format(choice: _Choice) -> str | None:
-    rules = choice.deployed.prompt
-    return None if rules is None else rules.tool_format
 
 
 def _pin(attempt: _Attempt) -> ExecutionManifest | None:
@@ -246,6 +271,8 @@ def _work(attempt: _Attempt) -> ModelWork:
         seed=attempt.call.seed,
         received_ns=envelope.received_ns,
         deadline_ns=envelope.deadline.at_ns,
+        trace_id=envelope.trace_id,
+        span_id=span_id(envelope.trace_id, envelope.request_id, f"attempt {attempt.number}"),
     )
 
 

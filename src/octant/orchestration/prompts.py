@@ -21,6 +21,7 @@ from octant.core.stage import Stage
 from octant.core.work import PromptPackage
 from octant.orchestration.estimate import likely_tokens
 from octant.orchestration.routes import DeployedRoute, PromptRules
+from octant.orchestration.routing import PromptSize
 
 
 class Prompt(NamedTuple):
@@ -34,9 +35,9 @@ class Prompt(NamedTuple):
     output_tokens: int
 
     @property
-    def context(self) -> int:
-        """Tokens of prompt and answer together."""
-        return self.tokens + self.output_tokens
+    def size(self) -> PromptSize:
+        """What routing has to find room for."""
+        return PromptSize(self.tokens, self.output_tokens)
 
 
 class PromptSettings(NamedTuple):

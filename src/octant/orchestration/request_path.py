@@ -64,7 +64,7 @@ class RequestPath:
         self._clock = clock
         self._entropy = entropy
         self._settings = settings
-        self._execution = Execution(events, clock, entropy, settings.execution)
+        self._execution = Execution(events, clock, entropy, routes.breakers, settings.execution)
 
     async def run(
         self, envelope: RequestEnvelope, hangup: Hangup

@@ -11,9 +11,10 @@ from typing import NamedTuple
 from octant.context.chat_template import ChatTemplate
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.ids import ReleaseId, RouteId
-from octant.core.route import DeploymentState, Route, RouteLoad
+from octant.core.route import BreakerState, DeploymentState, Route, RouteLoad
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
+from octant.orchestration.breakers import Breakers
 from octant.ports.provider import Provider
 from octant.ports.tokenizer import Tokenizer
 
@@ -69,8 +70,19 @@ class ServedModel(NamedTuple):
         return next((rule.default_sampling for rule in rules if rule is not None), Sampling())
 
 
+class RouteListing(NamedTuple):
+    """One route of a model as it stands."""
+
+    id: RouteId
+    release: ReleaseId
+    label: str
+    state: DeploymentState
+    reason: str
+    breaker: BreakerState
+
+
 class ModelListing(NamedTuple):
-    """What is said about a model in public."""
+    """What is said about a model in public: its best route's state, and each route's own."""
 
     name: str
     created_unix_s: int
@@ -78,12 +90,14 @@ class ModelListing(NamedTuple):
     max_context: int
     state: DeploymentState
     reason: str
+    routes: tuple[RouteListing, ...]
 
 
 class RouteTable:
     """Served models by name; the first one added is the default."""
 
-    def __init__(self) -> None:
+    def __init__(self, breakers: Breakers) -> None:
+        self.breakers = breakers
         self._models: dict[str, ServedModel] = {}
 
     def serve(self, model: ServedModel) -> None:
@@ -102,6 +116,7 @@ class RouteTable:
 
     def remove_route(self, route_id: RouteId) -> None:
         """Takes a route out of its model; a model without routes is served no more."""
+        self.breakers.forget(route_id)
         for model in list(self._models.values()):
             left = tuple(other for other in model.routes if other.route.id != route_id)
             if not left:
@@ -135,17 +150,30 @@ class RouteTable:
 
     def models(self) -> Sequence[ModelListing]:
         """All models in the order of their addition, each in the state of its best route."""
-        return [_listing(model) for model in self._models.values()]
+        return [self._listing(model) for model in self._models.values()]
 
+    def _listing(self, model: ServedModel) -> ModelListing:
+        loads = [deployed.load() for deployed in model.routes]
+        best = next((load for load in loads if load.state is DeploymentState.READY), loads[0])
+        return ModelListing(
+            name=model.name,
+            created_unix_s=model.created_unix_s,
+            owned_by="octant",
+            max_context=model.max_context,
+            state=best.state,
+            reason=best.reason,
+            routes=tuple(
+                self._route_listing(deployed.route, load)
+                for deployed, load in zip(model.routes, loads, strict=True)
+            ),
+        )
 
-def _listing(model: ServedModel) -> ModelListing:
-    loads = [deployed.load() for deployed in model.routes]
-    best = next((load for load in loads if load.state is DeploymentState.READY), loads[0])
-    return ModelListing(
-        name=model.name,
-        created_unix_s=model.created_unix_s,
-        owned_by="octant",
-        max_context=model.max_context,
-        state=best.state,
-        reason=best.reason,
-    )
+    def _route_listing(self, route: Route, load: RouteLoad) -> RouteListing:
+        return RouteListing(
+            id=route.id,
+            release=route.release,
+            label=route.label,
+            state=load.state,
+            reason=load.reason,
+            breaker=self.breakers.state(route.id),
+        )
