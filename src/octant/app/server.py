@@ -1,6 +1,6 @@
 """The server process: settings in, a socket that answers, and an orderly end.
 
-    open store -> first key -> find or prepare the model -> wire -> bind -> engine ready -> announce
+    bind -> open store -> recipes of the settings -> wire -> a route ready -> first key -> announce
 
 Law: nothing is announced before a request would succeed. The first SIGTERM or Ctrl-C lets running
 requests finish within the grace while new ones are refused; the second one ends at once.
@@ -18,7 +18,7 @@ import uvloop
 
 from octant.adapters.system.file_limit import raise_file_limit
 from octant.app import first_start, layers, wiring
-from octant.app.model_source import find_model
+from octant.app.base_recipes import base_recipes
 from octant.app.settings import LoadedSettings, Settings
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
@@ -74,12 +74,12 @@ async def _serve(
         # The port comes first, so that a taken one is known before a model is prepared and loaded.
         with _bind(settings) as listener:
             async with wiring.open_store(settings) as store:
-                source = await asyncio.to_thread(find_model, settings, report)
-                async with wiring.runtime(settings, store, source) as runtime:
-                    await runtime.supervisor.wait_ready()
+                base = await asyncio.to_thread(base_recipes, settings, report)
+                async with wiring.runtime(settings, store, base) as runtime:
+                    await runtime.engines.wait_ready()
                     info = StartInfo(
                         address=_address(listener),
-                        model=settings.model.name or source.artifact.name,
+                        model=base[0].model,
                         config_path=config_path,
                         data_dir=settings.data_dir,
                         first_key=await wiring.first_key(settings, store),
@@ -114,7 +114,7 @@ class DrainingServer(uvicorn.Server):
             )
         )
         self._drain = runtime.drain
-        self._supervisor = runtime.supervisor
+        self._engines = runtime.engines
         self._grace_ns = grace_ns
         self._announce = announce
         self._loop = asyncio.get_running_loop()
@@ -140,7 +140,7 @@ class DrainingServer(uvicorn.Server):
         """Waits for running requests; those that outlast the grace end as draining, settled."""
         if not await self._emptied(s_from_ns(self._grace_ns)):
             _log.warning("%d requests did not finish within the grace", self._drain.inside)
-            await self._supervisor.drain(0)
+            await self._engines.drain(0)
             await self._emptied(_LAST_WORDS_S)
         self.should_exit = True
 

@@ -4,6 +4,7 @@ The measurements are of a Qwen3-0.6B shape on two cores. Defaults and bounds onl
 makes of them what each layer takes.
 """
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -18,6 +19,9 @@ class ModelSection(Section):
 
     path: str = setting("", "A directory or a hub name; empty is the model that comes with Octant.")
     name: str = setting("", "The name callers use; empty is the one in the model's card.")
+    recipe: str = setting(
+        "", "A recipe file that says what is served and how; it stands before model.path."
+    )
     weights: Literal["auto", "bf16", "int8", "int4"] = setting(
         "auto",
         "Precision of the weights when a checkpoint is prepared.",
@@ -25,6 +29,11 @@ class ModelSection(Section):
     )
     input_nano_usd: int = setting(0, "Price of a prompt token in nano-USD.", ge=0)
     output_nano_usd: int = setting(0, "Price of an output token in nano-USD.", ge=0)
+
+    @property
+    def recipe_path(self) -> Path:
+        """The recipe file."""
+        return Path(self.recipe).expanduser().absolute()
 
 
 class EngineSection(Section):

@@ -75,13 +75,17 @@ class Recipe(Record, frozen=True, kw_only=True):
 
 
 class Deployment(Record, frozen=True, kw_only=True):
-    """One recipe that is to run as one route. `wanted` False drains and stops it."""
+    """One recipe that is to run as one route. `wanted` False drains and stops it.
+
+    `from_settings` ones follow the settings' model, others are as an operator asked for them.
+    """
 
     id: RouteId
     model: str
     release: ReleaseId
     recipe_digest: str
     wanted: bool = True
+    from_settings: bool = False
     created_unix_ns: int
 
 

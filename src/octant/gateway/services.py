@@ -13,7 +13,9 @@ from octant.core.stream import StreamItem
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
 from octant.gateway.settings import GatewaySettings
+from octant.lifecycle.administration import Administration
 from octant.orchestration.hangup import Hangup
+from octant.orchestration.routes import RouteListing
 from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
 from octant.ports.sink import EventSink
@@ -54,6 +56,11 @@ class ModelListing(Protocol):
     @property
     def reason(self) -> str:
         """Why it is in that state; empty when there is nothing to say."""
+        ...
+
+    @property
+    def routes(self) -> Sequence[RouteListing]:
+        """What can answer for it."""
         ...
 
 
@@ -113,4 +120,5 @@ class GatewayServices(NamedTuple):
     clock: Clock
     entropy: Entropy
     settings: GatewaySettings
+    administration: Administration | None = None
     mounts: Mapping[str, ASGIApp] = {}

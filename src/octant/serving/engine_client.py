@@ -48,6 +48,7 @@ class EngineClient:
         self._streams: dict[AttemptId, RequestStream] = {}
         self._link: ServerLink | None = None
         self._facts: ProviderFacts | None = None
+        self._engine_facts: ExecutorFacts | None = None
         self._state = DeploymentState.LOADING
         self._reason = ""
         self._retry_after_ns = NS_PER_S
@@ -149,7 +150,12 @@ class EngineClient:
             retry_after_ns=self._retry_after_ns,
         )
 
-    # For the supervisor
+    # For the supervisor and whoever tells how the engine is
+
+    @property
+    def engine_facts(self) -> ExecutorFacts | None:
+        """What the last engine said of itself, None until one has loaded."""
+        return self._engine_facts
 
     @property
     def outstanding(self) -> int:
@@ -165,6 +171,7 @@ class EngineClient:
     def attach(self, link: ServerLink, facts: ExecutorFacts) -> None:
         """An engine is loaded at the other end of `link`."""
         self._link = link
+        self._engine_facts = facts
         self._facts = ProviderFacts(
             artifact_digest=self._artifact_digest,
             engine=facts.engine,
