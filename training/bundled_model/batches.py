@@ -26,34 +26,33 @@ FAMILIES = (
     "mark",
     "marks",
 )
-WAITING = 48
+SPARE = 3
+BATCH_TOKENS = 6_144
+
+
+SHORT, LONG, LONGEST = 288, 512, 1024
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with one batch shape and one mixture.
+    """A stretch of training with one mixture.
 
-    `rate` is the share of the base learning rate at its beginning and at its end.
+    Every batch has rows of one length out of `lengths` (the shortest that a dialog fits) and
+    `BATCH_TOKENS` tokens. `rate` is the share of the base learning rate at its beginning and end.
     """
 
     name: str
     tokens: int
-    length: int
-    rows: int
+    lengths: tuple[int, ...]
     shares: Shares
     prompt_weight: float
     picked_share: float
     rate: tuple[float, float] = (1.0, 1.0)
 
     @property
-    def batch_tokens(self) -> int:
-        """Tokens of one batch."""
-        return self.length * self.rows
-
-    @property
     def steps(self) -> int:
         """Optimiser steps of the phase."""
-        return self.tokens // self.batch_tokens
+        return self.tokens // BATCH_TOKENS
 
     def rate_at(self, step: int) -> float:
         """The share of the base rate at a step of the phase."""
@@ -70,6 +69,20 @@ class Sample:
     family: int
 
 
+def _row(waiting: list[Sample], own: range) -> list[Sample]:
+    """Dialogs that fit one row: the oldest of its own lengths, then the largest that still fit."""
+    room = own[-1]
+    row: list[Sample] = []
+    fitting = [sample for sample in waiting if len(sample.tokens) in own][:1]
+    while fitting:
+        best = max(fitting, key=lambda sample: len(sample.tokens))
+        waiting.remove(best)
+        row.append(best)
+        room -= len(best.tokens)
+        fitting = [sample for sample in waiting if len(sample.tokens) <= room]
+    return row
+
+
 class PackedBatches(IterableDataset):
     """The batches of one phase; the same seed gives the same batches."""
 
@@ -82,33 +95,35 @@ class PackedBatches(IterableDataset):
         tokenizer = Tokenizer.from_file(self.tokenizer_file)
         waiting: list[Sample] = []
         for _ in range(self.phase.steps):
-            rows = [self._row(rng, tokenizer, waiting) for _ in range(self.phase.rows)]
-            yield self._batch(rng, rows)
+            length = self._fill(rng, tokenizer, waiting)
+            rows = [_row(waiting, self._above(length)) for _ in range(BATCH_TOKENS // length)]
+            yield self._batch(rng, rows, length)
+
+    def _above(self, length: int) -> range:
+        """The lengths of the dialogs for which a row of this length is the shortest."""
+        shorter = [0, *self.phase.lengths]
+        return range(shorter[self.phase.lengths.index(length)] + 1, length + 1)
+
+    def _fill(self, rng: random.Random, tokenizer: Tokenizer, waiting: list[Sample]) -> int:
+        """Draw dialogs until those of one row length begin every row of a batch; return it."""
+        while True:
+            for length in self.phase.lengths:
+                own = self._above(length)
+                if sum(len(s.tokens) in own for s in waiting) >= SPARE * BATCH_TOKENS // length:
+                    return length
+            waiting.append(self._sample(rng, tokenizer))
 
     def _sample(self, rng: random.Random, tokenizer: Tokenizer) -> Sample:
         while True:
             dialog = training_dialog(rng, self.phase.shares)
             encoded = encode(dialog, tokenizer)
-            if len(encoded.tokens) <= self.phase.length:
+            if len(encoded.tokens) <= self.phase.lengths[-1]:
                 return Sample(encoded.tokens, encoded.weights, FAMILIES.index(dialog.task))
 
-    def _row(self, rng: random.Random, tokenizer: Tokenizer, waiting: list[Sample]) -> list[Sample]:
-        """Dialogs that fit one row: always the largest waiting one that still fits."""
-        row: list[Sample] = []
-        room = self.phase.length
-        while True:
-            while len(waiting) < WAITING:
-                waiting.append(self._sample(rng, tokenizer))
-            fitting = [s for s in (waiting if row else waiting[:1]) if len(s.tokens) <= room]
-            if not fitting:
-                return row
-            best = max(fitting, key=lambda s: len(s.tokens))
-            waiting.remove(best)
-            row.append(best)
-            room -= len(best.tokens)
-
-    def _batch(self, rng: random.Random, rows: list[list[Sample]]) -> dict[str, Tensor]:
-        shape = (len(rows), self.phase.length)
+    def _batch(
+        self, rng: random.Random, rows: list[list[Sample]], length: int
+    ) -> dict[str, Tensor]:
+        shape = (len(rows), length)
         tokens, segments, positions, families = (
             torch.zeros(shape, dtype=torch.long) for _ in range(4)
         )

@@ -13,11 +13,11 @@ def orthogonalised(update: Tensor, steps: int = 5) -> Tensor:
     a, b, c = NEWTON_SCHULZ
     x = update.bfloat16()
     tall = x.size(-2) > x.size(-1)
-    x = x.mT if tall else x
+    x = x.mT.contiguous() if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(steps):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return (x.mT if tall else x).to(update.dtype)
 
 

@@ -23,7 +23,7 @@ from .tasks.tools import bystanders, tool_dialog
 
 SEED = 4_711
 CASES = 100
-LARGEST_BYTES = 725
+LARGEST_BYTES = 1_000
 MAX_TOKENS = {"extract": 128, "refuse": 96, "talk": 96}
 
 Case = dict[str, Any]
@@ -82,6 +82,7 @@ TASKS: dict[str, Callable[[random.Random, Split], tuple[Dialog, int, dict[str, A
     "not_stated": _first_absent,
     "extract": _with(extract, "json"),
     "tool_call": _with(tool_dialog, "tool_call"),
+    "new_tool": _with(lambda rng, split: tool_dialog(rng, split, new=True), "tool_call"),
     "tool_result": _result,
     "calculator": _with(calculator_dialog, "tool_call"),
     "recall": _recall,

@@ -3,7 +3,8 @@
 Spaces are split from words, digits stand alone, line ends stand alone, runs of punctuation and
 spaces may merge; frequent function words merge with the spaces around them. The mark of a text such
 as [2] is one token, together with a space before it, so that it directly follows the quoted text:
-that makes citing far easier to learn. Any UTF-8 text comes back unchanged.
+that makes citing far easier to learn. A placeholder such as <EMAIL_1> is never cut by what stands
+around it. Any UTF-8 text comes back unchanged.
 """
 
 import random
@@ -19,9 +20,10 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 FUNCTION_WORDS = "the|of|is|in|a|to|and|for|at|on|from|my|me|with|what|you|it|do|does"
 MARK = r" ?\[\p{N}{1,2}\]"
+PLACEHOLDER = r"<[A-Z]+_\p{N}{1,2}>"
 PATTERN = (
-    rf" (?:{FUNCTION_WORDS}) (?=[\p{{L}}\p{{N}}])|\n|\p{{L}}+|{MARK}|\p{{N}}"
-    rf"|(?:(?!{MARK})[^\p{{L}}\p{{N}}\n])+"
+    rf" (?:{FUNCTION_WORDS}) (?=[\p{{L}}\p{{N}}])|\n|\p{{L}}+|{MARK}|{PLACEHOLDER}|\p{{N}}"
+    rf"|(?:(?!{MARK}|{PLACEHOLDER})[^\p{{L}}\p{{N}}\n])+"
 )
 
 

@@ -2,13 +2,14 @@
 
     python -m bundled_model.train --work build
 
-It owns the recipe (phases, rates) and the loop; batches, model and optimisers live beside it. The
-signal USR1 ends a phase early and prints its tokens, so that the run can be repeated.
+It owns the recipe (phases, rates) and the loop; batches, model and optimisers live beside it. A run
+that was cut off goes on with `--resume build/latest.pt`: the batches are drawn again, so that it sees
+exactly those it would have seen.
 """
 
 import argparse
 import json
-import signal
+import os
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
-from .batches import FAMILIES, PackedBatches, Phase
+from .batches import FAMILIES, LONG, LONGEST, SHORT, PackedBatches, Phase
 from .model import Decoder, ModelShape, packed_mask
 from .optimiser import Optimisers
 from .tasks.mixture import Shares
@@ -31,21 +32,18 @@ LOG_EVERY, SAVE_EVERY_TOKENS = 25, 500_000
 
 
 def phases() -> list[Phase]:
-    """Copying, short rows, marks of texts, then all; two falls of the rate, the second smaller."""
-    marks, plain = Shares(warmup=0.02, marks=0.6), Shares(warmup=0.01, marks=0.02)
-    long_talks = Shares(warmup=0.01, marks=0.02, long_talk=0.08)
+    """Copying, short rows, marks of texts, then all; one long fall of the rate."""
+    marks = Shares(warmup=0.02, marks=0.5, pairs=0.08)
+    plain = Shares(warmup=0.01, marks=0.03, pairs=0.06)
+    end = Shares(marks=0.01, pairs=0.02, long_talk=0.06)
+    rows = (SHORT, LONG)
     return [
-        Phase("copy", 1_000_000, 256, 16, Shares(warmup=0.5), 0.1, 0.5),
-        Phase("short", 2_000_000, 256, 16, Shares(warmup=0.1), 0.1, 0.5),
-        Phase("marks", 3_000_000, 256, 16, marks, 0.0, 0.5),
-        Phase("main", 1_000_000, 512, 10, Shares(warmup=0.02, marks=0.05), 0.02, 0.4),
-        Phase("long", 500_000, 1024, 6, long_talks, 0.0, 0.4),
-        Phase("decay", 6_500_000, 512, 10, plain, 0.0, 0.4, rate=(1.0, 0.0)),
-        Phase("again", 2_500_000, 512, 10, plain, 0.0, 0.4, rate=(0.6, 0.5)),
-        Phase(
-            "pairs", 5_000_000, 512, 10, Shares(marks=0.01, pairs=0.15), 0.0, 0.4, rate=(0.5, 0.05)
-        ),
-        Phase("finish", 800_000, 1024, 6, long_talks, 0.0, 0.4, rate=(0.05, 0.0)),
+        Phase("copy", 1_000_000, (SHORT,), Shares(warmup=0.5), 0.1, 0.5),
+        Phase("short", 2_000_000, (SHORT,), Shares(warmup=0.1, marks=0.05), 0.1, 0.5),
+        Phase("marks", 2_500_000, (SHORT,), marks, 0.0, 0.5),
+        Phase("main", 5_000_000, rows, plain, 0.02, 0.36),
+        Phase("decay", 18_500_000, rows, plain, 0.0, 0.36, rate=(1.0, 0.05)),
+        Phase("finish", 1_000_000, (*rows, LONGEST), end, 0.0, 0.36, rate=(0.05, 0.0)),
     ]
 
 
@@ -85,11 +83,16 @@ class Ledger:
         self.counts.zero_()
 
 
+def _give_way(_: int) -> None:
+    """The process that draws dialogs yields the processor to the one that learns."""
+    os.nice(10)
+
+
 class Trainer:
     """The loop over phases, with its model, optimisers and counters."""
 
     def __init__(self, work: Path, seed: int) -> None:
-        self.work, self.seed, self.hurry = work, seed, False
+        self.work, self.seed = work, seed
         load_or_train(work / "tokenizer.json", seed, ModelShape.vocab_size)
         torch.manual_seed(seed)
         self.model = Decoder(ModelShape())
@@ -103,31 +106,23 @@ class Trainer:
         """Train through all phases and save the end."""
         before = 0
         for phase in plan:
-            done = min(phase.steps, max(0, self.tokens - before) // phase.batch_tokens)
-            before += phase.steps * phase.batch_tokens
-            if done < phase.steps and not self._finished(phase, done):
-                before = self.tokens
+            done = min(phase.steps, max(0, self.step - before))
+            before += phase.steps
+            if done < phase.steps:
+                self._train(phase, done)
         self.save("final.pt")
 
-    def _finished(self, phase: Phase, done: int) -> bool:
-        """Train the rest of a phase; false if it was left early."""
+    def _train(self, phase: Phase, done: int) -> None:
+        """Train the rest of a phase of which `done` steps were made."""
         batches = PackedBatches(str(self.work / "tokenizer.json"), phase, self.seed)
-        loader = DataLoader(batches, batch_size=None, num_workers=1, prefetch_factor=8)
+        loader = DataLoader(
+            batches, batch_size=None, num_workers=1, prefetch_factor=8, worker_init_fn=_give_way
+        )
         for number, batch in enumerate(loader):
-            if number < done:
-                continue
-            if self.hurry:
-                print(f"{phase.name} ends after {number * phase.batch_tokens} tokens", flush=True)
-                self.hurry = False
-                return False
-            self._advance(batch, phase.batch_tokens, phase.rate_at(number))
-        return True
+            if number >= done:
+                self._advance(batch, phase.rate_at(number))
 
-    def finish_soon(self, *_: object) -> None:
-        """Go to the next phase with the next batch."""
-        self.hurry = True
-
-    def _advance(self, batch: dict[str, Tensor], batch_tokens: int, rate: float) -> None:
+    def _advance(self, batch: dict[str, Tensor], rate: float) -> None:
         scale = rate * min(1.0, (self.step + 1) / WARMUP_STEPS)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = self.compiled(
@@ -138,7 +133,7 @@ class Trainer:
         self.optimisers.step(scale)
         self.ledger.note(losses, batch["weights"], batch["kinds"])
         self.step += 1
-        self.tokens += batch_tokens
+        self.tokens += batch["tokens"].numel()
         if self.step % AVERAGE_EVERY == 0:
             self._update_average()
         if self.step % LOG_EVERY == 0:
@@ -190,7 +185,6 @@ def main() -> None:
     trainer = Trainer(options.work, options.seed)
     if options.resume:
         trainer.resume(options.resume)
-    signal.signal(signal.SIGUSR1, trainer.finish_soon)
     trainer.run(phases())
 
 

@@ -82,6 +82,6 @@ def calculator_dialog(rng: random.Random, split: Split) -> Dialog:
     dialog = Dialog("calculator")
     dialog.tools = [calculator_tool(rng)] + bystanders(rng, split, rng.choice((0, 0, 1, 2)))
     rng.shuffle(dialog.tools)
-    for _ in range(rng.choice((1, 2, 2))):
+    for _ in range(rng.choice((1, 2, 3))):
         calculate(dialog, rng, split)
     return dialog

@@ -8,9 +8,11 @@ from .noise import disturb
 from .values import coined, draw
 
 FACTS = load_sections("facts")
-POLICIES = load_sections("policy")
+POLICIES = load_sections("policy")  # rules of handbooks: training only
 FORMS = section_map("cite")
 ABSENT = FORMS["absent"].of("a", "train")[0]
+# A question about the one could be answered by the other: never both in the same texts.
+RIVALS = {"address": "located", "employer": "desk", "email": "phone", "released": "price"}
 KINDS = {
     "place": (
         "museum",
@@ -98,9 +100,9 @@ def _noun_of(section: Section) -> str:
 def _affixed(rng: random.Random, sentence: str, split: Split) -> str:
     """Now and then more words around a training sentence."""
     roll = rng.random()
-    if split != "train" or roll > 0.2:
+    if split != "train" or roll > 0.12:
         return sentence_case(sentence)
-    if roll < 0.1:
+    if roll < 0.06:
         lead = rng.choice(FORMS["affix"].of("l", "train"))
         return f"{lead} {sentence}"
     return f"{sentence_case(sentence).rstrip('.')} {rng.choice(FORMS['affix'].of('t', 'train'))}."
@@ -113,8 +115,8 @@ def _stated(rng: random.Random, section: Section, entity: str, split: Split) -> 
     question = fill(section.pick(rng, "q", split), e=entity)
     if split == "train" and (noun := _noun_of(section)):
         other, asked = _composed(rng, noun, entity, value)
-        sentence = other if rng.random() < 0.25 else sentence
-        question = asked if rng.random() < 0.25 else question
+        sentence = other if rng.random() < 0.12 else sentence
+        question = asked if rng.random() < 0.12 else question
     return Fact(_affixed(rng, sentence, split), sentence_case(question), value)
 
 
@@ -126,8 +128,8 @@ def _generic(rng: random.Random, noun: str, entity: str, split: Split) -> Fact:
     question = fill(FORMS["generic"].pick(rng, "q", split), e=entity, n=noun)
     if split == "train":
         other, asked = _composed(rng, noun, entity, value)
-        sentence = other if rng.random() < 0.7 else sentence
-        question = asked if rng.random() < 0.6 else question
+        sentence = other if rng.random() < 0.3 else sentence
+        question = asked if rng.random() < 0.3 else question
     return Fact(_affixed(rng, sentence, split), sentence_case(question), value)
 
 
@@ -138,17 +140,15 @@ def _policy(rng: random.Random, section: Section, split: Split) -> Fact:
     )
 
 
-def _policies(split: Split) -> list[Section]:
-    return [section for section in POLICIES if section.attributes[0] == split]
-
-
 def _near_misses(rng: random.Random, split: Split, count: int) -> list[Fact]:
     """Facts about few entities and few attributes, so that both must be read to tell them apart."""
     kind = rng.choice(("place", "product", "project", "person", "company"))
-    entities = [_entity(rng, kind, split) for _ in range(rng.choice((1, 2, 2, 3)))]
+    entities = [_entity(rng, kind, split) for _ in range(rng.choice((1, 2, 2, 2, 3)))]
     fitting = [s for s in FACTS if kind in s.attributes]
-    sections = rng.sample(fitting, min(len(fitting), rng.choice((2, 3, 4))))
-    nouns = [draw(rng, "noun", split) for _ in range(2)]
+    sections = rng.sample(fitting, min(len(fitting), rng.choice((2, 2, 3, 4))))
+    names = [section.name for section in sections]
+    sections = [s for s in sections if RIVALS.get(s.name) not in names]
+    nouns = [draw(rng, "noun", split) for _ in range(rng.choice((0, 1, 1, 2)))]
     pairs = [(e, s) for e in entities for s in (*sections, *dict.fromkeys(nouns))]
     rng.shuffle(pairs)
     return [
@@ -162,9 +162,8 @@ def _near_misses(rng: random.Random, split: Split, count: int) -> list[Fact]:
 def _facts(rng: random.Random, split: Split, count: int) -> list[Fact]:
     """Distinct facts, the last of which may be left out of the texts."""
     facts = _near_misses(rng, split, rng.choice((0, 2, 3, 4)))
-    policies = _policies(split)
-    for section in rng.sample(policies, min(len(policies), rng.choice((0, 1, 2, 4)))):
-        facts.append(_policy(rng, section, split))
+    if split == "train" and rng.random() < 0.25:
+        facts.extend(_policy(rng, s, split) for s in rng.sample(POLICIES, rng.choice((1, 2, 3))))
     while len(facts) < count:
         facts.extend(_near_misses(rng, split, 2))
     rng.shuffle(facts)
@@ -191,19 +190,19 @@ def _lines(rng: random.Random, facts: list[Fact], split: Split) -> list[list[Fac
     """Lay the facts out as texts of one to three sentences."""
     texts: list[list[Fact | str]] = [[]]
     for fact in facts:
-        if texts[-1] and rng.random() < 0.75:
+        if texts[-1] and rng.random() < 0.85:
             texts.append([])
         texts[-1].append(fact)
     for text in texts:
-        if rng.random() < 0.2:
+        if rng.random() < 0.12:
             text.insert(rng.randrange(len(text) + 1), filler(rng, split))
-    if rng.random() < 0.2:
+    if rng.random() < 0.12:
         texts.insert(rng.randrange(len(texts) + 1), [filler(rng, split)])
     return texts
 
 
 def _render(rng: random.Random, texts: list[list[Fact | str]]) -> str:
-    titled = rng.random() < 0.1
+    titled = rng.random() < 0.06
     lines = []
     for number, text in enumerate(texts, 1):
         body = " ".join(part if isinstance(part, str) else part.sentence for part in text)
@@ -224,7 +223,7 @@ def cite(
     """Questions over texts; `absent` forces whether a question without an answer is asked."""
     if split == "train" and absent is None:
         return many_questions(rng, in_system=in_system)
-    facts = _facts(rng, split, rng.choice((2, 3, 4, 4, 5, 6)))
+    facts = _facts(rng, split, rng.choice((3, 3, 4, 4, 5, 6)))
     hidden = facts.pop() if len(facts) > 1 else None
     texts = _lines(rng, facts, split)
     asked = rng.sample(facts, min(len(facts), rng.choice((1, 2, 2, 3, 3))))
@@ -235,9 +234,9 @@ def cite(
 
 def many_questions(rng: random.Random, *, in_system: bool | None) -> Dialog:
     """Training: up to six questions over the same texts, a third of them without an answer."""
-    facts = _facts(rng, "train", rng.choice((3, 4, 5, 6, 7, 8)))
+    facts = _facts(rng, "train", rng.choice((3, 3, 4, 4, 5, 5, 6, 7)))
     hidden = [facts.pop() for _ in range(rng.choice((1, 1, 2)))]
-    asked = rng.sample(facts, min(len(facts), rng.choice((2, 3, 4))))
+    asked = rng.sample(facts, min(len(facts), rng.choice((2, 3, 4, 5))))
     asked += rng.sample(hidden, rng.randint(0, len(hidden)))
     rng.shuffle(asked)
     return _asked(rng, "train", Dialog("cite"), _lines(rng, facts, "train"), asked, in_system)
@@ -254,10 +253,9 @@ def _asked(
     """The dialog in which the facts are asked for, in order, with their replies."""
     where = {id(part): number for number, text in enumerate(texts, 1) for part in text}
     shown = _render(rng, texts)
-    in_system = rng.random() < 0.25 if in_system is None else in_system
+    in_system = rng.random() < 0.4 if in_system is None else in_system
     if in_system:
-        system = fill(FORMS["system"].pick(rng, "f", split), t=shown)
-        dialog.messages.append({"role": "system", "content": system})
+        dialog.messages.append(system_with(rng, shown, split))
     for turn, fact in enumerate(asked):
         question = disturb(rng, fact.question) if split == "train" else fact.question
         if turn == 0 and not in_system:
@@ -267,3 +265,32 @@ def _asked(
         dialog.user(question)
         dialog.assistant(reply, _check(fact, number))
     return dialog
+
+
+@dataclass(frozen=True)
+class Source:
+    """Texts laid out once, and what can be asked about them: pairs of a question and its reply."""
+
+    shown: str
+    asked: list[tuple[str, str, dict[str, object]]]
+
+
+def source(rng: random.Random, split: Split) -> Source:
+    """Few texts, with questions of which some have no answer, in random order."""
+    facts = _facts(rng, split, rng.choice((3, 3, 4, 5)))
+    hidden = facts.pop()
+    texts = _lines(rng, facts, split)
+    where = {id(part): number for number, text in enumerate(texts, 1) for part in text}
+    asked = []
+    for fact in (*facts, hidden):
+        number = where.get(id(fact))
+        question = disturb(rng, fact.question) if split == "train" else fact.question
+        reply = ABSENT if number is None else f"{fact.sentence} [{number}]"
+        asked.append((question, reply, _check(fact, number)))
+    rng.shuffle(asked)
+    return Source(_render(rng, texts), asked)
+
+
+def system_with(rng: random.Random, shown: str, split: Split) -> dict[str, str]:
+    """The system message that carries numbered texts."""
+    return {"role": "system", "content": fill(FORMS["system"].pick(rng, "f", split), t=shown)}

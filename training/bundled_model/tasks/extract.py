@@ -3,7 +3,7 @@
 import json
 import random
 
-from .cite import filler
+from .cite import filler, system_with
 from .core import HOLE, Dialog, Split, fill, section_map, sentence_case
 from .noise import LEADS
 from .values import draw
@@ -21,7 +21,7 @@ def _typed(value: str) -> str | int:
 
 def _clause(rng: random.Random, name: str, value: str, split: Split) -> str:
     """A sentence that states a field; in training some name the field by one of its keys."""
-    if split == "train" and rng.random() < 0.35:
+    if split == "train" and rng.random() < 0.15:
         key = rng.choice(FIELDS[name].of("k", "train")).replace("_", " ").lower()
         return sentence_case(fill(COMPOSED.pick(rng, "s", "train"), k=key, v=value))
     return fill(FIELDS[name].pick(rng, "s", split), v=value)
@@ -42,15 +42,15 @@ def _text(rng: random.Random, split: Split) -> tuple[str, dict[str, str]]:
         frame = COMBINED.pick(rng, "s", split)
         values = {f: draw(rng, FIELDS[f].attributes[0], split) for f in HOLE.findall(frame)}
         sentences.append(fill(frame, **values))
-    wanted = rng.choice((1, 2, 2, 3)) if sentences else rng.choice((2, 3, 4, 5))
+    wanted = rng.choice((0, 1, 2, 2, 3)) if sentences else rng.choice((2, 2, 3, 4, 5))
     for name in rng.sample([f for f in FIELDS if f not in values], wanted):
         values[name] = draw(rng, FIELDS[name].attributes[0], split)
         sentences.append(_clause(rng, name, values[name], split))
-    if split == "train" and rng.random() < 0.25:
+    if split == "train" and rng.random() < 0.12:
         key, value, sentence = _any_field(rng)
         values.setdefault(key, value)
         sentences.append(sentence)
-    noise = rng.choice((0, 0, 0, 0, 1, 1, 1, 2, 4))
+    noise = rng.choice((0, 0, 0, 0, 1, 1, 2))
     sentences.extend(filler(rng, split) for _ in range(noise))
     rng.shuffle(sentences)
     return " ".join(sentences), values
@@ -70,7 +70,7 @@ def _keys(rng: random.Random, values: dict[str, str]) -> dict[str, str | int | N
     for name in chosen:
         key = rng.choice(FIELDS[name].of("k", "train")) if name in FIELDS else name
         result[key] = _typed(values[name])
-    if rng.random() < 0.12:
+    if rng.random() < 0.08:
         missing = rng.choice([f for f in FIELDS if f not in values])
         result.setdefault(FIELDS[missing].of("k", "train")[0], None)
     items = list(result.items())
@@ -87,19 +87,36 @@ def _request(rng: random.Random, keys: str, text: str) -> str:
     return f"{asked}{rng.choice((': ', '.' + chr(10), ':' + chr(10), chr(10) * 2))}{text}"
 
 
-def extract(rng: random.Random, split: Split) -> Dialog:
-    """One text, then one or two requests for fields of it."""
+def _numbered(rng: random.Random, text: str) -> str:
+    """The text as numbered lines of one or two sentences each, as texts are given for citing."""
+    lines: list[str] = []
+    for sentence in text.split(". "):
+        sentence = sentence if sentence.endswith(".") else sentence + "."
+        if lines and rng.random() < 0.3:
+            lines[-1] += " " + sentence
+        else:
+            lines.append(sentence)
+    return "\n".join(f"[{number}] {line}" for number, line in enumerate(lines, 1))
+
+
+def extract(rng: random.Random, split: Split, *, in_system: bool | None = None) -> Dialog:
+    """One text, with the request or in the system turn, then requests for fields of it."""
     dialog = Dialog("extract")
     text, values = _text(rng, split)
-    for turn in range(rng.choice((1, 1, 1, 2))):
+    given = rng.random() < 0.3 if in_system is None else in_system
+    if given:
+        text = _numbered(rng, text) if rng.random() < 0.7 else text
+        dialog.messages.append(system_with(rng, text, split))
+    for turn in range(rng.choice((1, 1, 2, 3))):
         wanted = _keys(rng, values)
-        frame = REQUESTS.pick(rng, "f", split)
-        request = fill(frame, keys=_listed(rng, list(wanted)), text=text)
-        if split == "train" and rng.random() < 0.4:
-            request = _request(rng, _listed(rng, list(wanted)), text)
-        if turn:
-            request = f"Now {_listed(rng, list(wanted))} as JSON."
-        elif split == "train" and rng.random() < 0.1:
+        listed = _listed(rng, list(wanted))
+        if turn or given:
+            request = fill(REQUESTS.pick(rng, "a", split), keys=listed)
+        elif split == "train" and rng.random() < 0.15:
+            request = _request(rng, listed, text)
+        else:
+            request = fill(REQUESTS.pick(rng, "f", split), keys=listed, text=text)
+        if not turn and split == "train" and rng.random() < 0.1:
             request = rng.choice(LEADS) + request
         dialog.user(request)
         dialog.assistant(json.dumps(wanted, ensure_ascii=False), {"kind": "json", "value": wanted})

@@ -4,12 +4,12 @@ import random
 from dataclasses import dataclass
 
 from .calculator import calculate, calculator_dialog, calculator_tool
-from .cite import cite
+from .cite import cite, source, system_with
 from .core import Dialog, Split
 from .extract import extract
 from .recall import ask, memories, recall, tell
 from .talk import refuse, small_talk, talk_dialog
-from .tools import tool_dialog, use_tool
+from .tools import bystanders, tool_dialog, use_tool
 from .warmup import match_pairs, name_the_text, warmup
 
 SYSTEMS = (
@@ -49,7 +49,7 @@ def _interlude(dialog: Dialog, rng: random.Random, split: Split) -> None:
     """One piece of other work inside a compound talk."""
     roll = rng.random()
     if roll < 0.1:
-        dialog.extend(extract(rng, split))
+        dialog.extend(extract(rng, split, in_system=False))
     elif roll < 0.25:
         dialog.extend(cite(rng, split, in_system=False))
     elif roll < 0.4:
@@ -62,14 +62,47 @@ def _interlude(dialog: Dialog, rng: random.Random, split: Split) -> None:
         small_talk(dialog, rng, split)
 
 
+def desk(rng: random.Random, split: Split) -> Dialog:
+    """Texts in the system turn and declared tools: questions, calls and sums in any order."""
+    dialog = Dialog("compound")
+    given = source(rng, split)
+    dialog.messages.append(system_with(rng, given.shown, split))
+    if rng.random() < 0.6:
+        dialog.tools.append(calculator_tool(rng))
+    waiting = list(given.asked)
+    for _ in range(rng.choice((2, 3, 3, 4))):
+        roll = rng.random()
+        if roll < 0.5 and waiting:
+            question, reply, check = waiting.pop()
+            dialog.user(question)
+            dialog.assistant(reply, check)
+        elif roll < 0.75 or not dialog.tools:
+            use_tool(dialog, rng, split)
+        elif dialog.tools[0]["function"]["name"] == "calculator":
+            calculate(dialog, rng, split)
+    if not any(message["role"] == "assistant" for message in dialog.messages):
+        small_talk(dialog, rng, split)
+    rng.shuffle(dialog.tools)
+    return dialog
+
+
+def cite_beside_tools(rng: random.Random, split: Split) -> Dialog:
+    """Questions over texts, now and then beside tools that they do not need."""
+    dialog = cite(rng, split)
+    if rng.random() < 0.2:
+        dialog.tools = bystanders(rng, split, rng.choice((1, 1, 2)))
+    return dialog
+
+
 FAMILIES = {
-    cite: 0.32,
-    extract: 0.22,
-    tool_dialog: 0.21,
-    calculator_dialog: 0.09,
-    recall: 0.07,
+    cite_beside_tools: 0.30,
+    extract: 0.25,
+    tool_dialog: 0.18,
+    calculator_dialog: 0.07,
+    recall: 0.06,
     talk_dialog: 0.05,
-    compound: 0.04,
+    compound: 0.03,
+    desk: 0.06,
 }
 
 
@@ -96,7 +129,7 @@ def training_dialog(rng: random.Random, shares: Shares) -> Dialog:
         return match_pairs(rng, "train")
     make = rng.choices(list(FAMILIES), weights=list(FAMILIES.values()))[0]
     dialog = make(rng, "train")
-    if rng.random() < 0.08:
+    if rng.random() < 0.05:
         small_talk(dialog, rng, "train")
     if rng.random() < 0.2 and dialog.messages[0]["role"] != "system":
         dialog.messages.insert(0, {"role": "system", "content": rng.choice(SYSTEMS)})

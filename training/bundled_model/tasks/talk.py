@@ -1,6 +1,7 @@
 """Small talk and polite refusals: fixed replies, so that a newcomer gets a sensible answer."""
 
 import random
+import re
 
 from .cite import FACTS
 from .core import Dialog, Split, fill, load_sections
@@ -10,6 +11,12 @@ from .values import draw
 
 REPLIES = load_sections("replies")
 REFUSALS = load_sections("refusals")
+# Requests that a declared tool may answer are not refused beside tools.
+TOOL_MATTER = re.compile(
+    r"weather|time|day|translate|rain|cold|population|far|price|recipe|cook"
+    r"|how many people|distance|convert|search|travel",
+    re.IGNORECASE,
+)
 
 
 def _typed(rng: random.Random, split: Split, text: str) -> str:
@@ -57,6 +64,8 @@ def refuse(dialog: Dialog, rng: random.Random, split: Split) -> None:
     ):
         section = REFUSALS[0]
     frame = section.pick(rng, "s", split)
+    while dialog.tools and TOOL_MATTER.search(frame):
+        frame = section.pick(rng, "s", split)
     request = fill(
         frame, w=_word(rng, split), i=draw(rng, "number", split), j=draw(rng, "number", split)
     )

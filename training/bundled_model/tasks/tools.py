@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .core import Dialog, Section, Split, Tool, fill, load_sections, sentence_case
@@ -43,13 +44,19 @@ SYNONYMS = {
 }
 
 
-def _of(split: Split) -> list[Section]:
-    return [tool for tool in TOOLS if tool.attributes[0] == split]
+CLOCK = ("clock", "clock_zone")
+BUILT_IN = (*CLOCK, "lookup")
+TRAINED = [tool for tool in TOOLS if tool.attributes[0] == "train"]
+
+
+def _of(split: Split, *, new: bool) -> list[Section]:
+    """Tools of training, or those that the split holds out whole."""
+    return [tool for tool in TOOLS if tool.attributes[0] == split] if new else TRAINED
 
 
 def _pairs(section: Section, kind: str) -> list[tuple[str, str]]:
     """`key:kind` items of a parameter or result line."""
-    body = section.of(kind, "train")[0].split()
+    body = "".join(section.of(kind, "train")).split()
     return [(item.split(":")[0], item.split(":")[1]) for item in body]
 
 
@@ -83,17 +90,20 @@ def declare(name: str, description: str, properties: dict[str, Any]) -> Tool:
 
 def _declared(rng: random.Random, section: Section, renamed: dict[str, str]) -> Tool:
     name = rng.choice(section.of("n", "train"))
-    if rng.random() < 0.15 and section.attributes[0] == "train":
+    if rng.random() < 0.08 and section.attributes[0] == "train":
         name = rng.choice((f"{coined(rng)}_{coined(rng)}", coined(rng), f"do_{coined(rng)}"))
     properties = {}
     for key, kind in _pairs(section, "p"):
         type_name = rng.choice(("integer", "integer", "number")) if kind in NUMERIC else "string"
         properties[renamed.get(key, key)] = {"type": type_name}
     tool = declare(name, rng.choice(section.of("d", "train")), properties)
-    if rng.random() < 0.12:
+    if section.name in CLOCK:
+        properties.setdefault("timezone", {"type": "string"})
+        tool["function"]["parameters"]["required"] = []
+    elif rng.random() < 0.08:
         extra = rng.choice(list(OPTIONAL))
         properties.setdefault(extra, OPTIONAL[extra])
-    if rng.random() < 0.06:
+    if rng.random() < 0.04:
         del tool["function"]["description"]
     return tool
 
@@ -101,7 +111,7 @@ def _declared(rng: random.Random, section: Section, renamed: dict[str, str]) -> 
 def _renaming(rng: random.Random, section: Section) -> dict[str, str]:
     """Other names for some parameters of a training tool."""
     keys = [key for key, _ in _pairs(section, "p")]
-    if section.attributes[0] != "train" or rng.random() < 0.6:
+    if section.attributes[0] != "train" or section.name in BUILT_IN or rng.random() < 0.8:
         return {}
     renamed = {key: rng.choice(SYNONYMS[key]) for key in keys if key in SYNONYMS}
     return renamed if len({renamed.get(k, k) for k in keys}) == len(keys) else {}
@@ -232,23 +242,44 @@ def made_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, An
     return declare(name, description, properties), request, arguments
 
 
-def real_tool(rng: random.Random, split: Split) -> tuple[Tool, str, dict[str, Any], Section]:
-    """A tool of the frame file, a request, the arguments, and its section."""
-    section = rng.choice(_of(split))
-    renamed = _renaming(rng, section)
+@dataclass(frozen=True)
+class Use:
+    """A declared tool and one request for it."""
+
+    tool: Tool
+    request: str
+    arguments: dict[str, Any]
+    section: Section | None = None
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+def _ask(
+    rng: random.Random, split: Split, section: Section, renamed: dict[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """A request for a tool of the frame file, and the arguments it gives."""
     values = {key: draw(rng, kind, split) for key, kind in _pairs(section, "p")}
     arguments = {renamed.get(k, k): _typed(kind, values[k]) for k, kind in _pairs(section, "p")}
-    request = fill(rng.choice(section.of("a", "train")), **values)
-    return _declared(rng, section, renamed), request, arguments, section
+    return fill(section.pick(rng, "a", split), **values), arguments
 
 
-def bystanders(rng: random.Random, split: Split, count: int, used: str = "") -> list[Tool]:
+def real_tool(rng: random.Random, split: Split, *, new: bool = False) -> Use:
+    """A tool of the frame file and a request for it."""
+    pool = _of(split, new=new)
+    section = rng.choice(pool)
+    if not new and rng.random() < 0.12:
+        section = rng.choice([tool for tool in pool if tool.name in BUILT_IN])
+    renamed = _renaming(rng, section)
+    request, arguments = _ask(rng, split, section, renamed)
+    return Use(_declared(rng, section, renamed), request, arguments, section, renamed)
+
+
+def bystanders(rng: random.Random, split: Split, count: int, *, new: bool = False) -> list[Tool]:
     """Other declared tools, which the request does not need."""
-    pool = [section for section in _of(split) if section.name != used]
+    pool = [section for section in _of(split, new=new) if section.name != "clock_zone"]
     real = [_declared(rng, s, _renaming(rng, s)) for s in rng.sample(pool, count)]
     if split != "train":
         return real
-    return [made_tool(rng, split)[0] if rng.random() < 0.4 else tool for tool in real]
+    return [made_tool(rng, split)[0] if rng.random() < 0.2 else tool for tool in real]
 
 
 def _spoken(value: Any) -> str:
@@ -268,10 +299,37 @@ def say_result(result: dict[str, Any]) -> str:
     return sentence_case(glue.join(parts)) + "."
 
 
+COLUMNS = {
+    "id": "number",
+    "name": "full_name",
+    "email": "email",
+    "phone": "phone",
+    "city": "city",
+    "status": "status",
+    "price": "number",
+    "stock": "number",
+    "product": "phrase",
+    "date": "date",
+    "company": "company",
+    "owner": "name",
+    "room": "shelf",
+    "active": "bool",
+    "total": "decimal",
+    "address": "street",
+    "colour": "colour",
+    "quantity": "count",
+}
+
+
 def _made_result(rng: random.Random, split: Split, section: Section | None) -> dict[str, Any]:
     if rng.random() < 0.08:
         return {"error": rng.choice(ERRORS)}
-    if section is not None and rng.random() < 0.75:
+    if section is not None and section.name == "lookup":
+        columns = rng.sample(list(COLUMNS), rng.choice((2, 2, 3, 4)))
+        return {
+            column: _typed(COLUMNS[column], draw(rng, COLUMNS[column], split)) for column in columns
+        }
+    if section is not None and rng.random() < 0.8:
         return {k: _typed(kind, draw(rng, kind, split)) for k, kind in _pairs(section, "r")}
     kinds = (
         "number",
@@ -297,35 +355,39 @@ def _made_result(rng: random.Random, split: Split, section: Section | None) -> d
     return {key: _typed(kind, draw(rng, kind, split)) for key, kind in pairs.items()}
 
 
-def use_tool(dialog: Dialog, rng: random.Random, split: Split, *, result: bool = True) -> str:
-    """One request, the call, and (unless told otherwise) the result and its sentence."""
-    section: Section | None = None
-    if split == "train" and rng.random() < 0.45:
-        make = made_tool if rng.random() < 0.75 else coined_tool
-        tool, request, arguments = make(rng, split)
+def use_tool(dialog: Dialog, rng: random.Random, split: Split, *, new: bool = False) -> None:
+    """One request or two for a tool, unless it is declared already: call, result, sentence."""
+    roll = rng.random() if split == "train" else 1.0
+    if roll < 0.2:
+        use = Use(*(coined_tool if roll < 0.03 else made_tool)(rng, split))
     else:
-        tool, request, arguments, section = real_tool(rng, split)
-    name = tool["function"]["name"]
-    if name in {other["function"]["name"] for other in dialog.tools}:
-        return name
-    dialog.tools.append(tool)
-    dialog.user(disturb(rng, request) if split == "train" else request)
-    dialog.call(name, arguments)
-    if result:
-        made = _made_result(rng, split, section)
-        dialog.result(json.dumps(made, ensure_ascii=False))
-        check = {"kind": "contains", "all": [_spoken(value) for value in made.values()]}
-        dialog.assistant(say_result(made), check)
-    return name
+        use = real_tool(rng, split, new=new)
+    if use.tool["function"]["name"] in {other["function"]["name"] for other in dialog.tools}:
+        return
+    dialog.tools.append(use.tool)
+    _turn(dialog, rng, split, use)
+    if use.section is not None and rng.random() < 0.2:
+        request, arguments = _ask(rng, split, use.section, use.renamed)
+        _turn(dialog, rng, split, replace(use, request=request, arguments=arguments))
 
 
-def tool_dialog(rng: random.Random, split: Split, *, turns: int | None = None) -> Dialog:
-    """One or two requests over two to four shuffled declarations."""
+def _turn(dialog: Dialog, rng: random.Random, split: Split, use: Use) -> None:
+    """The request, the call, its result, and the sentence about it."""
+    dialog.user(disturb(rng, use.request) if split == "train" else use.request)
+    dialog.call(use.tool["function"]["name"], use.arguments)
+    made = _made_result(rng, split, use.section)
+    dialog.result(json.dumps(made, ensure_ascii=False))
+    check = {"kind": "contains", "all": [_spoken(value) for value in made.values()]}
+    dialog.assistant(say_result(made), check)
+
+
+def tool_dialog(rng: random.Random, split: Split, *, new: bool = False) -> Dialog:
+    """One to three requests over one to three (now and then more) shuffled declarations."""
     dialog = Dialog("tools")
-    for _ in range(turns or rng.choice((1, 1, 2))):
-        use_tool(dialog, rng, split)
+    for _ in range(rng.choice((1, 2, 2, 3))):
+        use_tool(dialog, rng, split, new=new)
     names = {tool["function"]["name"] for tool in dialog.tools}
-    for tool in bystanders(rng, split, rng.choice((0, 1, 1, 2, 3))):
+    for tool in bystanders(rng, split, rng.choice((0, 1, 1, 2)), new=new):
         if tool["function"]["name"] not in names:
             names.add(tool["function"]["name"])
             dialog.tools.append(tool)

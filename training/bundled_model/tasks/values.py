@@ -36,6 +36,8 @@ DOORS = _WORDS.of("doors", "train")
 FOLDERS = _WORDS.of("folders", "train")
 SUFFIXES = _WORDS.of("suffixes", "train")
 VERBS = _WORDS.of("verbs", "train")
+TABLES = _WORDS.of("tables", "train")
+CONTINENTS = _WORDS.of("continents", "train")
 NOUNS = _WORDS.of("nouns", "train")
 
 
@@ -62,7 +64,18 @@ def _full_name(rng: random.Random) -> str:
 
 def _company(rng: random.Random) -> str:
     tail = rng.choice(("Ltd", "Inc", "Group", "Labs", "Foods", "Systems", "Energy", "Logistics"))
-    return f"{coined(rng).capitalize()} {tail}"
+    return f"{_title(rng)} {tail}"
+
+
+def _title(rng: random.Random) -> str:
+    """A proper name: made up, of two known words, or taken from a person or a city."""
+    roll = rng.random()
+    if roll < 0.35:
+        return coined(rng).capitalize()
+    if roll < 0.7:
+        first = rng.choice((*COLOURS, *WEATHER, *WEEKDAYS, *MONTHS))
+        return f"{first.capitalize()} {rng.choice((*ANIMALS, *FOODS)).capitalize()}"
+    return rng.choice((*LAST_NAMES, *CITIES))
 
 
 def _email(rng: random.Random) -> str:
@@ -143,6 +156,17 @@ def _path(rng: random.Random) -> str:
     return f"{rng.choice(('', '/'))}{rng.choice(FOLDERS)}/{name}.{rng.choice(SUFFIXES)}"
 
 
+def _zone(rng: random.Random) -> str:
+    if rng.random() < 0.15:
+        return rng.choice(("UTC", "CET", "GMT", "EST"))
+    return f"{rng.choice(CONTINENTS)}/{rng.choice(CITIES)}"
+
+
+def _key(rng: random.Random) -> str:
+    kind = rng.choice(("id", "id", "number", "name", "full_name", "email", "word", "shelf", "city"))
+    return MAKERS[kind](rng)
+
+
 def _phrase(rng: random.Random) -> str:
     first = rng.choice((rng.choice(COLOURS), coined(rng)))
     return f"{first} {rng.choice(THINGS + ANIMALS)}"
@@ -172,7 +196,8 @@ MAKERS: dict[str, Callable[[random.Random], str]] = {
     "path": _path,
     "decimal": lambda rng: f"{rng.randint(0, 9)}.{rng.randint(11, 99)}",
     "weight": lambda rng: f"{rng.randint(2, 950)} {rng.choice(('grams', 'kilograms', 'kg'))}",
-    "title": lambda rng: coined(rng).capitalize(),
+    "title": _title,
+    "key": _key,
     "phrase": _phrase,
 }
 SHARED: dict[str, Callable[[random.Random], str]] = {
@@ -197,11 +222,33 @@ SHARED: dict[str, Callable[[random.Random], str]] = {
     "hours": lambda rng: f"{rng.randint(2, 48)} hours",
     "bool": _any_of(["true", "false"]),
     "colourdoor": _any_of(DOORS),
+    "zone": _zone,
+    "table": lambda rng: rng.choice(TABLES) if rng.random() < 0.9 else coined(rng),
 }
+# What stands for a personal detail that was taken out of a text before the model reads it.
+PLACEHOLDERS = {
+    "email": ("EMAIL",),
+    "phone": ("PHONE",),
+    "person": ("PERSON",),
+    "full_name": ("PERSON",),
+    "name": ("PERSON",),
+    "id": ("CARD", "IBAN"),
+    "key": ("EMAIL", "PERSON"),
+    "street": ("ADDRESS",),
+}
+PLACEHOLDER_SHARE = 0.05
+
+
+def placeholder(rng: random.Random, kind: str) -> str:
+    """Such as <EMAIL_1>; it is copied like any other value."""
+    number = rng.choice((1, 1, 1, 2, 2, 3, rng.randint(4, 12)))
+    return f"<{rng.choice(PLACEHOLDERS[kind])}_{number}>"
 
 
 def draw(rng: random.Random, kind: str, split: Split) -> str:
-    """A value of a kind that belongs to the split."""
+    """A value of a kind that belongs to the split, now and then a placeholder for it."""
+    if kind in PLACEHOLDERS and rng.random() < PLACEHOLDER_SHARE:
+        return placeholder(rng, kind)
     if kind in SHARED:
         return SHARED[kind](rng)
     while split_of(value := MAKERS[kind](rng)) != split:
