@@ -12,10 +12,12 @@ from octant.core.content import ChatInput
 from octant.core.envelope import Api
 from octant.core.failure import RULES, FailureKind, Retry
 from octant.core.identity import Scope
+from octant.core.ids import ReleaseId, RouteId
 from octant.core.limits import DeadlineOrigin, Profile
-from octant.core.route import DeploymentState
+from octant.core.route import BreakerState, DeploymentState
 from octant.core.units import NS_PER_MS
 from octant.gateway.settings import GatewaySettings
+from octant.orchestration.routes import RouteListing
 from tests.support.gateway import HELLO, STARTED, Gateway, Listing, broken, running_gateway, says
 
 SETTINGS = GatewaySettings(max_body_bytes=100_000, long_context_bytes=10_000)
@@ -279,12 +281,34 @@ async def test_readiness_says_what_is_missing(gateway: Gateway) -> None:
 
 
 async def test_one_ready_model_is_enough_for_readiness(gateway: Gateway) -> None:
-    gateway.models.listings.append(Listing("broken", state=DeploymentState.FAILED, reason="gone"))
+    down = RouteListing(
+        id=RouteId("r"),
+        release=ReleaseId("1"),
+        label="fast",
+        state=DeploymentState.FAILED,
+        reason="gone",
+        breaker=BreakerState.OPEN,
+    )
+    gateway.models.listings.append(
+        Listing("broken", state=DeploymentState.FAILED, reason="gone", routes=(down,))
+    )
     assert (await gateway.http.get("/health/ready")).status_code == 200
     response = await gateway.http.get("/health/models")
     assert response.status_code == 503
-    assert response.json()["models"]["broken"] == {"state": "failed", "reason": "gone"}
-    assert response.json()["models"]["tiny"] == {"state": "ready", "reason": ""}
+    assert response.json()["models"]["broken"] == {
+        "state": "failed",
+        "reason": "gone",
+        "routes": {
+            "r": {
+                "release": "1",
+                "label": "fast",
+                "state": "failed",
+                "reason": "gone",
+                "breaker": "open",
+            }
+        },
+    }
+    assert response.json()["models"]["tiny"] == {"state": "ready", "reason": "", "routes": {}}
 
 
 async def test_metrics_need_no_key_unless_set(gateway: Gateway) -> None:

@@ -39,6 +39,7 @@ from octant.gateway.settings import GatewaySettings
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
 from octant.orchestration.hangup import Hangup
+from octant.orchestration.routes import RouteListing
 from octant.ports.store import ApiKey, Tenant
 
 PEPPER = b"pepper of the tests"
@@ -152,6 +153,7 @@ class Listing(NamedTuple):
     max_context: int = 2_048
     state: DeploymentState = DeploymentState.READY
     reason: str = ""
+    routes: tuple[RouteListing, ...] = ()
 
 
 class Models:

@@ -1,13 +1,18 @@
-"""Routing: filters keep their reasons, the least busy route wins, ties go to the first."""
+"""Routing: the split comes first, filters keep their reasons, the score is what is preferred."""
+
+from typing import Any
 
 import pytest
 
-from octant.core.envelope import ModelConstraints
-from octant.core.failure import Failed, FailureKind
-from octant.core.ids import RouteId
-from octant.core.route import DeploymentState, Route, RouteLoad
-from octant.core.units import NS_PER_S
-from octant.orchestration.routing import PromptSize, RouteNeeds, RouteView, decide
+from octant.core.envelope import ModelConstraints, Preference
+from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.ids import ReleaseId, RouteId
+from octant.core.limits import Profile, RunBudget
+from octant.core.route import DeploymentState, Price, Route, RouteLoad
+from octant.core.stage import Stage
+from octant.core.units import NS_PER_S, NanoUsd
+from octant.orchestration.breakers import Shut
+from octant.orchestration.routing import PromptSize, RouteNeeds, RouteView, decide, standing
 from tests.support.envelopes import READY, envelope, route
 
 NEEDS = RouteNeeds(envelope())
@@ -52,9 +57,7 @@ def test_every_loser_keeps_its_reason_and_every_candidate_is_recorded() -> None:
 
 
 def test_a_missing_capability_is_named() -> None:
-    needs = RouteNeeds(
-        envelope(model=ModelConstraints(name="m", capabilities=("vision",)))
-    )
+    needs = RouteNeeds(envelope(model=ModelConstraints(name="m", capabilities=("vision",))))
     with pytest.raises(Failed) as caught:
         decide(needs, [view(route("text"), READY)])
     assert "it lacks vision" in caught.value.failure.message
@@ -88,3 +91,127 @@ def test_only_ready_routes_take_requests(state: DeploymentState) -> None:
     assert failure.kind is FailureKind.ENGINE_UNAVAILABLE
     assert failure.retry_after_ns is not None
     assert state.value in failure.message
+
+
+def asking(prefer: Preference = Preference.LATENCY, **model: Any) -> RouteNeeds:
+    return RouteNeeds(envelope(model=ModelConstraints(name="m", prefer=prefer, **model)))
+
+
+def test_latency_looks_at_waiting_tokens_and_breaks_ties_by_quality() -> None:
+    long_queue = RouteLoad(
+        state=DeploymentState.READY, waiting=1, waiting_tokens_by_profile={Profile.BATCH: 4_096}
+    )
+    behind, before = view(route("a"), long_queue), view(route("b"), busy(2))
+    assert decide(asking(), [behind, before]).chosen.id == "b"
+    plain, better = view(route("a"), READY), view(route("b", quality=0.9), READY)
+    assert decide(asking(), [plain, better]).chosen.id == "b"
+
+
+def test_quality_comes_before_load_where_it_is_preferred() -> None:
+    views = [view(route("fast", quality=0.4), READY), view(route("precise", quality=0.8), busy(9))]
+    decision = decide(asking(Preference.QUALITY), views)
+    assert decision.chosen.id == "precise"
+    assert [item.score for item in decision.candidates] == [0.4, 0.8]
+
+
+def test_cost_is_the_price_of_the_whole_request() -> None:
+    # 90 prompt tokens and 10 of output: cheap input wins although its output is dearer.
+    cheap_in = Price(input_nano_usd=NanoUsd(1), output_nano_usd=NanoUsd(100))
+    cheap_out = Price(input_nano_usd=NanoUsd(100), output_nano_usd=NanoUsd(1))
+    views = [view(route("out", price=cheap_out), READY), view(route("in", price=cheap_in), busy(3))]
+    decision = decide(asking(Preference.COST), views)
+    assert decision.chosen.id == "in"
+    assert [item.score for item in decision.candidates] == [1_090 / 9_010, 1.0]
+    free = [*views, view(route("free"), busy(9))]
+    assert decide(asking(Preference.COST), free).chosen.id == "free"
+
+
+@pytest.mark.parametrize(
+    ("needs", "reason"),
+    [
+        (asking(labels=("precise", "exact")), "its label is fast, wanted is precise or exact"),
+        (asking(residency="local"), "it computes in remote, wanted is local"),
+        (asking(capabilities=("vision", "audio")), "it lacks audio, vision"),
+        (
+            asking(max_cost_nano_usd=NanoUsd(999)),
+            "it would cost about 1000 nano-USD, at most 999 are allowed",
+        ),
+        (
+            RouteNeeds(envelope(budget=RunBudget(cost_nano_usd=NanoUsd(999)))),
+            "it would cost about 1000 nano-USD, at most 999 are allowed",
+        ),
+    ],
+    ids=["label", "residency", "capability", "cost", "budget"],
+)
+def test_what_no_route_is_does_not_come_with_waiting(needs: RouteNeeds, reason: str) -> None:
+    price = Price(input_nano_usd=NanoUsd(10), output_nano_usd=NanoUsd(10))
+    only = view(route("r", label="fast", residency="remote", price=price), READY)
+    with pytest.raises(Failed) as caught:
+        decide(needs, [only])
+    failure = caught.value.failure
+    assert failure.kind is FailureKind.INVALID_VALUE
+    assert failure.retry_after_ns is None
+    assert failure.detail == {"r": reason}
+
+
+def test_one_route_that_may_come_back_makes_it_worth_asking_again() -> None:
+    down = RouteLoad(state=DeploymentState.LOADING)
+    views = [view(route("a"), READY), view(route("b", label="precise"), down)]
+    with pytest.raises(Failed) as caught:
+        decide(asking(labels=("precise",)), views)
+    assert caught.value.failure.kind is FailureKind.ENGINE_UNAVAILABLE
+
+
+def test_an_open_breaker_keeps_requests_away_and_says_for_how_long() -> None:
+    shut = Shut("5 failures in a row", 1_500_000_000)
+    with pytest.raises(Failed) as caught:
+        decide(asking(), [view(route("a"), READY)._replace(shut=shut)])
+    failure = caught.value.failure
+    assert failure.retry_after_ns == 1_500_000_000
+    assert failure.detail == {"a": "its breaker is open (5 failures in a row; 1.5 s left)"}
+
+
+def test_a_prompt_that_only_some_routes_can_read_goes_to_those() -> None:
+    fault = Failure(
+        kind=FailureKind.UNSUPPORTED_PARAMETER, stage=Stage.CONTEXT, message="no images"
+    )
+    blind = view(route("blind", quality=1.0), READY)._replace(size=None, unfit=fault)
+    seeing = view(route("seeing"), busy(9))
+    decision = decide(asking(), [blind, seeing])
+    assert decision.chosen.id == "seeing"
+    assert decision.candidates[0].rejected_because == "no images"
+    with pytest.raises(Failed) as caught:
+        decide(asking(), [blind])
+    assert caught.value.failure is fault
+
+
+WEIGHTS = {ReleaseId("old"): 1, ReleaseId("new"): 0}
+
+
+def test_the_drawn_release_answers_and_the_others_are_its_fallbacks() -> None:
+    views = [
+        view(route("new", release="new", quality=1.0), READY),
+        view(route("old", release="old"), busy(5)),
+        view(route("free", release="free"), READY),
+    ]
+    decision = decide(RouteNeeds(envelope(), traffic=WEIGHTS), views)
+    assert (decision.release, decision.chosen.id) == ("old", "old")
+    assert decision.fallbacks == ("new", "free")
+
+
+def test_without_an_eligible_route_of_the_drawn_release_another_answers() -> None:
+    views = [
+        view(route("old", release="old"), RouteLoad(state=DeploymentState.DRAINING)),
+        view(route("new", release="new"), READY),
+    ]
+    decision = decide(RouteNeeds(envelope(), traffic=WEIGHTS), views)
+    assert (decision.release, decision.chosen.id) == ("old", "new")
+    assert decision.candidates[0].rejected_because == "it is draining"
+
+
+def test_before_a_prompt_is_made_only_what_is_known_speaks_against_a_route() -> None:
+    price = Price(input_nano_usd=NanoUsd(10**9), output_nano_usd=NanoUsd(0))
+    unread = view(route("a", price=price), READY)._replace(size=None)
+    needs = asking(max_cost_nano_usd=NanoUsd(1))
+    assert standing(needs, [unread]) == [unread]
+    assert standing(needs, [unread._replace(size=PromptSize(1, 1))]) == []

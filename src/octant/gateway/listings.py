@@ -14,6 +14,7 @@ from octant.gateway.failures import refuse
 from octant.gateway.reply import JSON
 from octant.gateway.routing import Call
 from octant.gateway.services import GatewayServices, HealthCheck, ModelListing
+from octant.orchestration.routes import RouteListing
 
 _LISTING_SCOPES = (Scope.MODELS_READ, Scope.INFERENCE)
 
@@ -61,11 +62,15 @@ class Listings:
         await call.reply.whole(200 if ready else 503, JSON, encode_json(body))
 
     async def model_health(self, call: Call) -> None:
-        """`GET /health/models`: the state of each model; 503 unless all are ready."""
+        """`GET /health/models`: each model's state and its routes'; 503 unless all are ready."""
         listings = self._services.routes.models()
         ready = all(listing.state is DeploymentState.READY for listing in listings)
         states = {
-            listing.name: {"state": listing.state.value, "reason": listing.reason}
+            listing.name: {
+                "state": listing.state.value,
+                "reason": listing.reason,
+                "routes": {route.id: _route_condition(route) for route in listing.routes},
+            }
             for listing in listings
         }
         status = 200 if ready and states else 503
@@ -111,6 +116,16 @@ def _model_object(listing: ModelListing) -> dict[str, object]:
         "owned_by": listing.owned_by,
         "max_model_len": listing.max_context,
         "octant": {"state": listing.state.value},
+    }
+
+
+def _route_condition(route: RouteListing) -> dict[str, str]:
+    return {
+        "release": route.release,
+        "label": route.label,
+        "state": route.state.value,
+        "reason": route.reason,
+        "breaker": route.breaker.value,
     }
 
 
