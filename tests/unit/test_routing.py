@@ -215,3 +215,17 @@ def test_before_a_prompt_is_made_only_what_is_known_speaks_against_a_route() -> 
     needs = asking(max_cost_nano_usd=NanoUsd(1))
     assert standing(needs, [unread]) == [unread]
     assert standing(needs, [unread._replace(size=PromptSize(1, 1))]) == []
+
+
+@pytest.mark.parametrize(("running_fast", "running_precise"), [(0, 0), (3, 0), (0, 2)])
+def test_load_does_not_spill_over_to_a_slower_route_of_the_same_machine(
+    running_fast: int, running_precise: int
+) -> None:
+    views = [
+        view(
+            route("precise", machine="local", tokens_per_s=50.0, quality=0.9),
+            busy(running_precise),
+        ),
+        view(route("fast", machine="local", tokens_per_s=90.0, quality=0.8), busy(running_fast)),
+    ]
+    assert decide(NEEDS, views).chosen.id == "fast"

@@ -39,8 +39,9 @@ class Route(Record, frozen=True, kw_only=True):
     """What a request can be sent to. `max_context` counts prompt and output tokens together.
 
     `label` is a short name callers can ask for (`fast`, `precise`); `quality` is between 0 and 1,
-    as measured, comparable among the routes of one model. `residency` names where it computes;
-    `local` is this machine.
+    as measured, comparable among the routes of one model; `tokens_per_s` is the decode rate of one
+    request, 0 where it was not measured. `residency` names where it computes; `local` is this
+    machine. Routes with one `machine` share its processor, so each feels the load of all.
     """
 
     id: RouteId
@@ -52,7 +53,9 @@ class Route(Record, frozen=True, kw_only=True):
     price: Price = Price()
     label: str = ""
     quality: float = 0.5
+    tokens_per_s: float = 0.0
     residency: str = "local"
+    machine: str = ""
 
 
 class RouteLoad(Record, frozen=True, kw_only=True):

@@ -24,6 +24,8 @@ from octant.preparation.manifest import ArtifactManifest
 
 _TOKENIZER_FILE = "tokenizer.json"
 _UNMEASURED_QUALITY = 0.5
+# Engines of this server share its processor.
+_LOCAL_MACHINE = "local"
 
 
 class EngineChoices(NamedTuple):
@@ -127,7 +129,13 @@ def route_of(recipe: Recipe, deployment: Deployment) -> Route:
         price=recipe.price,
         label=recipe.label,
         quality=recipe.quality,
+        tokens_per_s=_decode_rate(recipe.measured),
+        machine=_LOCAL_MACHINE,
     )
+
+
+def _decode_rate(measured: MeasuredFigures | None) -> float:
+    return measured.decode_tokens_per_s.get("1", 0.0) if measured else 0.0
 
 
 def misses(recipe: Recipe) -> tuple[str, ...]:

@@ -2,8 +2,9 @@
 
 Split draws the release by the model's traffic weights. A filter says why a route cannot take the
 request, or nothing. The score is between 0 and 1, higher is better, and measures what the request
-prefers. Routes of the drawn release come first, then those of other releases with traffic, then the
-rest: they are its fallbacks. Ties go to the better route otherwise, then to the one named first.
+prefers; routes of one machine count as equally loaded, or load would spill over to a slower one
+that only takes the processor from the other. Routes of the drawn release come first, then those of
+other releases with traffic, then the rest: they are its fallbacks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +64,7 @@ class Refusal(NamedTuple):
 
 class _Ranked(NamedTuple):
     view: RouteView
-    order: tuple[int, float, float, float]
+    order: tuple[float, ...]
     score: float
 
 
@@ -80,7 +81,8 @@ def decide(needs: RouteNeeds, views: Sequence[RouteView]) -> RouteDecision:
     """
     release = draw(needs.traffic, sticky_key(needs.envelope))
     refusals = {view.route.id: _refusal(needs, view) for view in views}
-    ranked = _ranked(needs, release, [v for v in views if refusals[v.route.id] is None])
+    eligible = [view for view in views if refusals[view.route.id] is None]
+    ranked = _ranked(needs, release, eligible, views)
     if not ranked:
         raise Failed(_no_route(needs.envelope, refusals, views))
     scores = {item.view.route.id: item.score for item in ranked}
@@ -186,26 +188,39 @@ _FILTERS: tuple[Callable[[RouteNeeds, RouteView], Refusal | None], ...] = (
 # Score and pick
 
 
+class _Field(NamedTuple):
+    """What a route is compared with: the lowest cost, and the work ahead of each, in requests."""
+
+    cheapest: int
+    ahead: Mapping[RouteId, float]
+
+
 def _ranked(
-    needs: RouteNeeds, release: ReleaseId | None, eligible: Sequence[RouteView]
+    needs: RouteNeeds,
+    release: ReleaseId | None,
+    eligible: Sequence[RouteView],
+    views: Sequence[RouteView],
 ) -> list[_Ranked]:
     """Best first; sorting keeps the order of the table where all else is equal."""
-    cheapest = min((_cost(needs, view) for view in eligible), default=0)
-    ranked = [_rank(needs, release, view, cheapest) for view in eligible]
+    field = _Field(
+        cheapest=min((_cost(needs, view) for view in eligible), default=0),
+        ahead={view.route.id: _ahead_on_machine(view, views) for view in eligible},
+    )
+    ranked = [_rank(needs, release, view, field) for view in eligible]
     return sorted(ranked, key=lambda item: item.order, reverse=True)
 
 
-def _rank(needs: RouteNeeds, release: ReleaseId | None, view: RouteView, cheapest: int) -> _Ranked:
-    free, quality = _free(view.load), view.route.quality
-    cost = _cost(needs, view)
-    cheap = cheapest / cost if cost else 1.0
+def _rank(needs: RouteNeeds, release: ReleaseId | None, view: RouteView, field: _Field) -> _Ranked:
+    free, quality = 1.0 / (1.0 + field.ahead[view.route.id]), view.route.quality
+    speed, cost = view.route.tokens_per_s, _cost(needs, view)
+    cheap = field.cheapest / cost if cost else 1.0
     match needs.envelope.model.prefer:
         case Preference.LATENCY:
-            scores = (free, quality, cheap)
+            scores = (free, speed, quality, cheap)
         case Preference.QUALITY:
-            scores = (quality, free, cheap)
+            scores = (quality, free, speed, cheap)
         case Preference.COST:
-            scores = (cheap, free, quality)
+            scores = (cheap, free, speed, quality)
         case _ as never:
             assert_never(never)
     return _Ranked(view, (_standing_of(needs, release, view), *scores), scores[0])
@@ -218,10 +233,15 @@ def _standing_of(needs: RouteNeeds, release: ReleaseId | None, view: RouteView) 
     return 1 if needs.traffic.get(view.route.release, 0) > 0 else 0
 
 
-def _free(load: RouteLoad) -> float:
-    """1 for an idle route, less the more has to be done first."""
-    ahead = load.running + load.waiting + load.waiting_tokens / _TOKENS_LIKE_A_REQUEST
-    return 1.0 / (1.0 + ahead)
+def _ahead_on_machine(view: RouteView, views: Sequence[RouteView]) -> float:
+    """What has to be done first, by this route and by those that share its processor."""
+    machine = view.route.machine
+    sharing = [other for other in views if other.route.machine == machine] if machine else [view]
+    return sum(_ahead(other.load) for other in sharing)
+
+
+def _ahead(load: RouteLoad) -> float:
+    return load.running + load.waiting + load.waiting_tokens / _TOKENS_LIKE_A_REQUEST
 
 
 def _cost(needs: RouteNeeds, view: RouteView) -> int:
