@@ -18,7 +18,7 @@ from octant.core.events import AttemptFailed, AttemptStarted, ContextAssembled, 
 from octant.core.failure import Failed, Failure
 from octant.core.ids import ID_ENTROPY_BYTES, RouteId
 from octant.core.manifest import ExecutionManifest
-from octant.core.route import DeploymentState
+from octant.core.route import DeploymentState, RouteLoad
 from octant.core.stream import Broken, Completed, Started, StreamItem
 from octant.core.work import ModelWork, cache_salt
 from octant.observability.trace import span_id
@@ -109,6 +109,15 @@ class Execution:
                     ended = isinstance(item, Completed | Broken)
                     yield item
             assert ended or choice.deployed.route.id in call.failed, "a provider did not end"
+
+    def likely(self, envelope: RequestEnvelope, model: ServedModel) -> RouteLoad | None:
+        """The load of the route that a request would go to now, were its prompt no obstacle."""
+        routes = {deployed.route.id: deployed for deployed in model.routes}
+        needs = RouteNeeds(envelope, frozenset(), model.traffic)
+        views = [self._view(deployed, None) for deployed in routes.values()]
+        if not standing(needs, views):
+            return None
+        return routes[decide(needs, views).chosen.id].load()
 
     async def _attempt(self, attempt: _Attempt) -> AsyncGenerator[StreamItem, None]:
         """Items of one attempt, without the terminal one where another attempt is to follow."""
