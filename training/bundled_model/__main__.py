@@ -14,7 +14,6 @@ import torch
 
 from .card import describe_machine, drop_unclaimed, write_card
 
-
 # Keep freed memory, in large pages: a step allocates gigabytes, and on Linux this saves a sixth of
 # its time. Other systems ignore it.
 ALLOCATION = {

@@ -13,6 +13,7 @@ FORMS = section_map("cite")
 ABSENT = FORMS["absent"].of("a", "train")[0]
 # A question about the one could be answered by the other: never both in the same texts.
 RIVALS = {"address": "located", "employer": "desk", "email": "phone", "released": "price"}
+AMBIGUOUS = {"deadline", "shelf", "office", "head office", "size", "project lead", "launch date"}
 KINDS = {
     "place": (
         "museum",
@@ -149,6 +150,7 @@ def _near_misses(rng: random.Random, split: Split, count: int) -> list[Fact]:
     names = [section.name for section in sections]
     sections = [s for s in sections if RIVALS.get(s.name) not in names]
     nouns = [draw(rng, "noun", split) for _ in range(rng.choice((0, 1, 1, 2)))]
+    nouns = [noun for noun in nouns if noun not in AMBIGUOUS]
     pairs = [(e, s) for e in entities for s in (*sections, *dict.fromkeys(nouns))]
     rng.shuffle(pairs)
     return [
@@ -189,8 +191,9 @@ def filler(rng: random.Random, split: Split) -> str:
 def _lines(rng: random.Random, facts: list[Fact], split: Split) -> list[list[Fact | str]]:
     """Lay the facts out as texts of one to three sentences."""
     texts: list[list[Fact | str]] = [[]]
+    apart = rng.choice((0.95, 0.85, 0.85, 0.6))
     for fact in facts:
-        if texts[-1] and rng.random() < 0.85:
+        if texts[-1] and rng.random() < apart:
             texts.append([])
         texts[-1].append(fact)
     for text in texts:

@@ -1,10 +1,10 @@
 """The words every task family speaks: splits, frames, dialogs and checks.
 
-A frame is a sentence with holes. Frames stand in `frames/*.txt` in pools: all frames of one kind in
-one section. The checksum of its words puts a frame into exactly one split; a frame with a word that
-no training frame of its file has stays in training, so that held-out frames are new, their words are
-not (`check_frames.py` proves both). A dialog is a list of OpenAI-shaped messages in which every
-assistant message is what the model should say; `checks` says how some of them are judged.
+A frame is a sentence with holes. Frames stand in `frames/*.txt` in pools: all frames of one kind
+in one section. The checksum of its words puts a frame into exactly one split; a frame with a word
+that no training frame of its file has stays in training, so that held-out frames are new, their
+words are not (`check_frames.py` proves both). A dialog is a list of OpenAI-shaped messages in which
+every assistant message is what the model should say; `checks` says how some of them are judged.
 """
 
 import json
@@ -13,7 +13,7 @@ import re
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -100,7 +100,7 @@ def _held_out(frames: list[str], uses: Counter[str]) -> dict[str, Split]:
     return chosen | dict.fromkeys(order[final : final + validation], "validation")
 
 
-@lru_cache(maxsize=None)
+@cache
 def load_sections(name: str) -> list[Section]:
     """The sections of a frame file, with every frame in its split."""
     sections = _read(name)
