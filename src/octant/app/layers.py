@@ -1,11 +1,13 @@
 """From settings to what each layer takes. Pure, one function for each layer."""
 
 from ipaddress import ip_address
+from pathlib import Path
 
 from msgspec.structs import replace
 
 from octant.adapters.openvino.settings import OpenVinoSettings
 from octant.adapters.sqlite.settings import SqliteSettings
+from octant.adapters.tools.settings import ToolSettings
 from octant.admission.settings import AdmissionSettings
 from octant.app.settings import Settings
 from octant.compute.schedule import SchedulerSettings
@@ -124,6 +126,23 @@ def breakers(settings: Settings) -> BreakerSettings:
         failure_share=section.breaker_failure_percent / 100,
         first_pause_ns=section.breaker_first_pause_ms * NS_PER_MS,
         longest_pause_ns=section.breaker_longest_pause_ms * NS_PER_MS,
+    )
+
+
+def tools(settings: Settings) -> ToolSettings:
+    """Octant's own tools and the bounds of their calls."""
+    section = settings.tools
+    database = section.lookup_database
+    return ToolSettings(
+        enabled=section.enabled,
+        timeout_ns=section.timeout_ms * NS_PER_MS,
+        max_concurrent=section.max_concurrent,
+        max_waiting=section.max_waiting,
+        max_result_bytes=section.max_result_bytes,
+        memory_bytes=section.memory_bytes,
+        require_isolation=section.require_isolation,
+        lookup_database=Path(database).expanduser().absolute() if database else None,
+        lookup_tables=section.lookup_tables,
     )
 
 

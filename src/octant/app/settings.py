@@ -42,6 +42,7 @@ from octant.app.settings_runtime import (
     SchedulerSection,
     StoreSection,
 )
+from octant.app.settings_tools import ToolsSection
 
 PREFIX = "OCTANT_"
 CONFIG_VARIABLE = "OCTANT_CONFIG"
@@ -74,6 +75,7 @@ class Settings(BaseSettings):
     upstreams: Upstreams = setting(
         (), "OpenAI-compatible servers that answer as routes; a table for each, [[upstreams]]."
     )
+    tools: ToolsSection = ToolsSection()
     store: StoreSection = StoreSection()
     observability: ObservabilitySection = ObservabilitySection()
 

@@ -11,7 +11,11 @@ from octant.core.tools import ToolInvocation, ToolSpec, ToolStatus
 
 
 class ToolRun(NamedTuple):
-    """What a run gave back: JSON text of the result, or of `{"error": ...}`."""
+    """What a run gave back: JSON text of the result, or of `{"error": ...}`.
+
+    FAILED: the tool says so itself, or it never began. AMBIGUOUS: it began and ended without a
+    whole answer.
+    """
 
     status: ToolStatus
     content: str

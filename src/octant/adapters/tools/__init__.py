@@ -1,0 +1,1 @@
+"""Octant's own tools, each call in a process of its own."""

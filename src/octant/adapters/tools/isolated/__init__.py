@@ -1,0 +1,1 @@
+"""What runs in a tool's process: it imports the standard library and nothing of Octant."""
