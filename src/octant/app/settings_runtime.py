@@ -6,6 +6,7 @@ makes of them what each layer takes.
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import model_validator
 
@@ -168,3 +169,38 @@ class ObservabilitySection(Section):
     max_events_per_request: int = setting(
         1_000, "Events kept of one request; further ones are counted as lost.", ge=16
     )
+    otlp_endpoint: str = setting(
+        "", "An OpenTelemetry collector (OTLP over HTTP); empty sends traces nowhere."
+    )
+    otlp_headers_env: str = setting(
+        "", "The environment variable that holds its headers, `name=value,name=value`."
+    )
+    otlp_headers_file: str = setting("", "A file that holds them, instead of a variable.")
+    otlp_service_name: str = setting("octant", "The name of this service in traces.", min_length=1)
+    otlp_sample_ratio: float = setting(
+        1.0, "Share of traces that is sent, chosen by trace id.", ge=0, le=1
+    )
+    otlp_max_waiting: int = setting(
+        2_048, "Traces that wait to be sent; further ones are counted as lost.", ge=1
+    )
+    otlp_max_batch: int = setting(
+        64, "Traces sent together.", chosen_by="about 20 KB each, with 20 spans", ge=1, le=1_024
+    )
+    otlp_interval_ms: int = setting(1_000, "Longest time a trace waits for others.", ge=1)
+    otlp_timeout_ms: int = setting(10_000, "Longest time for one batch, retries included.", ge=1)
+    otlp_flush_ms: int = setting(3_000, "Time to send what waits when the server stops.", ge=0)
+
+    @model_validator(mode="after")
+    def _one_source_of_headers(self) -> Self:
+        if self.otlp_headers_env and self.otlp_headers_file:
+            raise ValueError("one of otlp_headers_env and otlp_headers_file, not both")
+        if self.otlp_headers_env.startswith("OCTANT_"):
+            raise ValueError("otlp_headers_env not to begin with OCTANT_, which is for settings")
+        return self
+
+    @model_validator(mode="after")
+    def _collector_has_an_address(self) -> Self:
+        parts = urlsplit(self.otlp_endpoint)
+        if self.otlp_endpoint and (parts.scheme not in ("http", "https") or not parts.hostname):
+            raise ValueError("otlp_endpoint to be a URL with http or https and a host")
+        return self

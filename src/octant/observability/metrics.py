@@ -19,6 +19,7 @@ from octant.observability import catalogue
 from octant.observability.engine_metrics import EngineMetrics
 from octant.observability.request_metrics import RequestMetrics
 from octant.observability.series import BoundedLabel, Labels, MetricSpec, SeriesTable
+from octant.ports.telemetry import TraceSink
 
 
 class MetricsLimits(NamedTuple):
@@ -59,6 +60,7 @@ class Metrics:
             objectives,
         )
         self._engines = EngineMetrics(self._series, self._route_models)
+        self._traces: TraceSink | None = None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self._series)
         self._series.set_to(catalogue.BUILD_INFO, (version,), 1)
@@ -76,12 +78,21 @@ class Metrics:
         """Counts events that are missing from traces (OB8)."""
         self._series.add(catalogue.EVENTS_DROPPED, (reason,), count)
 
+    def follow(self, traces: TraceSink) -> None:
+        """Shows what a collector took and what was lost on the way to it (OB8)."""
+        self._traces = traces
+
     def value(self, spec: MetricSpec, *labels: str) -> float:
         """Present value of one series; of a histogram the number of observations."""
         return self._series.value(spec, Labels(labels))
 
     def render(self) -> Exposition:
         """All metrics in Prometheus text format."""
+        if self._traces is not None:
+            totals = self._traces.totals()
+            self._series.set_to(catalogue.TELEMETRY_SENT, (), totals.sent)
+            for reason, count in totals.lost.items():
+                self._series.set_to(catalogue.TELEMETRY_LOST, (reason,), count)
         return Exposition(generate_latest(self._registry), CONTENT_TYPE_PLAIN_0_0_4)
 
     def check_integrity(self) -> None:

@@ -1,22 +1,35 @@
 """EventRecorder: the event sink of the server; keeps each request's events until it is settled.
 
+    emit ... emit -> take (for the store) -> settled (metrics, and the collector where there is one)
+
 Law: a request's buffer opens with `RequestReceived` and closes with `take`, in that order and once.
 Buffers and their number are bounded, what does not fit is counted, never waited for. Metrics see
 every event, also those that no trace has room for. One event loop; no lock.
 """
 
+from collections.abc import Sequence
+
 from octant.core.events import AnyEvent, RequestEvent, RequestReceived, RequestSettled
 from octant.core.ids import RequestId
+from octant.core.manifest import ExecutionManifest
 from octant.observability.metrics import Metrics
+from octant.ports.telemetry import SettledTrace, TraceSink
 
 _REQUEST_LIMIT, _EVENT_LIMIT, _LATE = "request_limit", "event_limit", "late"
 
 
 class EventRecorder:
-    """An `EventSink` over `metrics`."""
+    """An `EventSink` over `metrics`; `traces` is where settled requests go besides."""
 
-    def __init__(self, metrics: Metrics, max_requests: int, max_events_per_request: int) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        max_requests: int,
+        max_events_per_request: int,
+        traces: TraceSink | None = None,
+    ) -> None:
         self._metrics = metrics
+        self._traces = traces
         self._max_requests = max_requests
         self._max_events = max_events_per_request
         self._buffers: dict[RequestId, list[AnyEvent]] = {}
@@ -38,6 +51,20 @@ class EventRecorder:
     def take(self, request_id: RequestId) -> tuple[AnyEvent, ...]:
         """The request's events in order of arrival; its buffer is closed. Empty when unknown."""
         return tuple(self._buffers.pop(request_id, ()))
+
+    def settled(
+        self,
+        event: RequestSettled,
+        events: Sequence[AnyEvent],
+        manifest: ExecutionManifest | None,
+    ) -> None:
+        """Folds a request's end into the metrics and offers its trace, whether stored or not.
+
+        `events` are what `take` gave; empty when none were kept.
+        """
+        self.emit(event)
+        if self._traces is not None and events:
+            self._traces.offer(SettledTrace((*events, event), event.outcome, manifest))
 
     def check_integrity(self) -> None:
         """Raises AssertionError when a bound is broken or a buffer holds another's events."""

@@ -20,6 +20,7 @@ def root_attributes(
         "gen_ai.operation.name": operation_name(received.api),
         "gen_ai.provider.name": PROVIDER,
         "gen_ai.request.model": received.model,
+        "octant.api": received.api,
         "octant.request.id": str(received.request_id),
         "octant.tenant.id": str(received.tenant),
         "octant.key.id": str(received.key_id),

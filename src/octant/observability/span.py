@@ -4,8 +4,8 @@ from typing import NamedTuple
 
 from octant.core.failure import Failure
 from octant.core.ids import SpanId, TraceId
+from octant.ports.telemetry import AttributeValue
 
-AttributeValue = str | int | float | bool | tuple[str, ...]
 Attributes = dict[str, AttributeValue]
 
 

@@ -75,10 +75,12 @@ class Settler:
                 self._admission.settle(
                     account.admitted, outcome.usage, outcome.cost_nano_usd, now_ns
                 )
-        self._recorder.emit(
+        self._recorder.settled(
             RequestSettled(
                 at_ns=now_ns, request_id=outcome.request_id, outcome=outcome, stored=stored
-            )
+            ),
+            events,
+            account.manifest,
         )
         return passed_on
 
