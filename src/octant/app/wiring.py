@@ -17,7 +17,7 @@ from octant.adapters.system.clock import SystemClock
 from octant.adapters.system.directory_lock import hold_directory
 from octant.adapters.system.entropy import SystemEntropy
 from octant.admission.control import AdmissionControl
-from octant.app import first_start, layers
+from octant.app import first_start, layers, telemetry
 from octant.app.artifacts import LocalArtifacts
 from octant.app.engines import RUN_DIR, EngineParts, Engines, engines
 from octant.app.settings import Settings
@@ -105,10 +105,14 @@ async def runtime(
         limits=layers.metrics(settings),
         objectives=layers.objectives(settings),
     )
+    collector = telemetry.collector(settings)
+    if collector is not None:
+        metrics.follow(collector)
     recorder = EventRecorder(
         metrics,
         settings.observability.max_open_requests,
         settings.observability.max_events_per_request,
+        collector,
     )
     admission = AdmissionControl(layers.admission(settings))
     settler = Settler(store, admission, recorder, clock())
@@ -126,6 +130,7 @@ async def runtime(
     drain = Drain()
     parts = EngineParts(settings, routes, recorder, metrics, clock(), entropy())
     async with AsyncExitStack() as stack:
+        stack.push_async_callback(telemetry.close, collector)
         stack.push_async_callback(settler.drain)
         restored = await restore(store, base, clock())
         fleet = await stack.enter_async_context(engines(parts, restored))
