@@ -111,10 +111,13 @@ class LocalArtifacts:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    async def complete(self, file: RecipeFile) -> Recipe:
-        """Over files that were verified on a thread; figures come with bundled recipes only."""
-        source = RecipeSource(Path(), file, await asyncio.to_thread(_bundled_measurement, file))
-        return await asyncio.to_thread(complete_recipe, source, self._settings)
+    async def complete(self, file: RecipeFile, measurement: Measurement | None) -> Recipe:
+        """Over files that were verified, on a thread."""
+        return await asyncio.to_thread(self._complete, file, measurement)
+
+    def _complete(self, file: RecipeFile, measurement: Measurement | None) -> Recipe:
+        known = measurement or _bundled_measurement(file)
+        return complete_recipe(RecipeSource(Path(), file, known), self._settings)
 
     async def verify(self, recipe: Recipe) -> None:
         """Raises Failed(CORRUPT_ARTIFACT)."""

@@ -130,7 +130,9 @@ class Engines:
         """STOPPED for a route that is not wanted, LOADING for one whose turn has not come."""
         known = self._routes.get(route)
         if known is not None:
-            return known.status()
+            status = known.status()
+            leaves = route not in self._wanted and status.state is DeploymentState.READY
+            return status._replace(state=DeploymentState.DRAINING) if leaves else status
         if route in self._wanted:
             return RouteStatus(DeploymentState.LOADING, "waits for its turn")
         return RouteStatus(DeploymentState.STOPPED, self._reasons.get(route, _NOT_WANTED))

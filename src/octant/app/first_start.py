@@ -11,6 +11,7 @@ from pathlib import Path
 from octant.app.settings import LoadedSettings, Settings
 from octant.app.settings_text import default_config_text
 from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.identity import PrincipalRole, Scope
 from octant.core.ids import ActorId, TenantId
 from octant.core.limits import TenantLimits
 from octant.core.stage import Stage
@@ -21,6 +22,8 @@ from octant.ports.entropy import Entropy
 from octant.ports.store import Store, Tenant
 
 DEFAULT_TENANT = TenantId("default")
+# Whoever starts a server for the first time may do with it whatever it can do.
+OWNER_SCOPES = tuple(Scope)
 PEPPER_FILE = "pepper"
 CONFIG_FILE = "octant.toml"
 
@@ -86,7 +89,13 @@ async def first_key(
         return None
     if await store.tenant(DEFAULT_TENANT) is None:
         await store.put_tenant(_default_tenant(settings, clock))
-    grant = KeyGrant(tenant=DEFAULT_TENANT, actor=ActorId("owner"), name="first key")
+    grant = KeyGrant(
+        tenant=DEFAULT_TENANT,
+        actor=ActorId("owner"),
+        name="first key",
+        role=PrincipalRole.ADMINISTRATOR,
+        scopes=OWNER_SCOPES,
+    )
     minted = mint_key(grant, entropy, pepper, clock.unix_ns())
     await store.put_key(minted.record)
     return minted.plaintext

@@ -22,6 +22,7 @@ from octant.core.route import DeploymentState
 from octant.core.stage import Stage
 from octant.lifecycle.deployments import Standing, check_may_stop, check_weights, route_id
 from octant.lifecycle.recipe_files import RecipeFile
+from octant.lifecycle.recipes import Measurement
 from octant.ports.clock import Clock
 from octant.ports.store import Store
 
@@ -100,8 +101,11 @@ class Fleet(Protocol):
 class Artifacts(Protocol):
     """Where recipes' files are; `app.artifacts` in production."""
 
-    async def complete(self, file: RecipeFile) -> Recipe:
-        """The recipe over its verified artifact. Raises Failed, also CORRUPT_ARTIFACT."""
+    async def complete(self, file: RecipeFile, measurement: Measurement | None) -> Recipe:
+        """The recipe over its verified artifact; without a measurement, with the package's own.
+
+        Raises Failed, also CORRUPT_ARTIFACT.
+        """
         ...
 
     async def verify(self, recipe: Recipe) -> None:
@@ -165,9 +169,11 @@ class Administration:
 
     # Changing
 
-    async def add_recipe(self, caller: Caller, file: RecipeFile) -> Recipe:
+    async def add_recipe(
+        self, caller: Caller, file: RecipeFile, measurement: Measurement | None
+    ) -> Recipe:
         """Registers the recipe; the same one again changes nothing."""
-        recipe = await self._artifacts.complete(file)
+        recipe = await self._artifacts.complete(file, measurement)
         async with self._one_at_a_time:
             if await self._store.recipe(recipe.digest) is None:
                 told = {"recipe": recipe.digest, "artifact": recipe.artifact_digest}
@@ -203,17 +209,19 @@ class Administration:
             self._fleet.unwant(route, _STOPPED_BY)
         return await self.deployment(route)
 
-    async def remove(self, caller: Caller, route: RouteId, *, force: bool = False) -> None:
+    async def remove(self, caller: Caller, route: RouteId, *, force: bool = False) -> Deployed:
         """As `drain`, and the deployment is forgotten; one that the settings ask for stays listed,
         stopped. Raises Failed as `drain`."""
         async with self._one_at_a_time:
-            found = (await self._stoppable(route, force)).deployment
+            found, recipe, _ = await self._stoppable(route, force)
             await self._audit(caller, "deployment.remove", {"deployment": route})
+            left = replace(found, wanted=False)
             if found.from_settings:
-                await self._store.put_deployment(replace(found, wanted=False))
+                await self._store.put_deployment(left)
             else:
                 await self._store.delete_deployment(route)
             self._fleet.unwant(route, _STOPPED_BY)
+        return Deployed(left, recipe, self._fleet.status(route))
 
     async def set_traffic(
         self,
