@@ -36,9 +36,14 @@ def error_of(response: Any, status: int, code: str) -> dict[str, Any]:
     assert response.headers["content-type"] == "application/json"
     body = response.json()
     assert list(body) == ["error"]
-    assert list(body["error"]) == ["message", "type", "param", "code"]
+    assert list(body["error"]) == ["message", "type", "param", "code", "octant"]
     assert body["error"]["code"] == code
-    assert response.headers["x-request-id"].startswith("req_")
+    rule = RULES[FailureKind(code)]
+    own = body["error"]["octant"]
+    assert list(own) == ["class", "stage", "retry", "request_id"]
+    assert (own["class"], own["retry"]) == (rule.failure_class.value, rule.retry.value)
+    assert own["request_id"] == response.headers["x-request-id"]
+    assert own["request_id"].startswith("req_")
     assert response.headers["x-should-retry"] in ("true", "false")
     return body["error"]
 
@@ -67,7 +72,7 @@ async def test_the_envelope_is_complete(gateway: Gateway) -> None:
         {
             "model": "tiny",
             "messages": [{"role": "user", "content": "Hi"}],
-            "octant": {"cache_salt": "s", "budget_tokens": 50},
+            "octant": {"cache_salt": "s", "budget": {"tokens": 50, "cost_nano_usd": 9}},
         },
         **{
             "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
@@ -80,6 +85,7 @@ async def test_the_envelope_is_complete(gateway: Gateway) -> None:
     assert envelope.parent_span_id == "b7ad6b7169203331"
     assert (envelope.client_request_id, envelope.idempotency_key) == ("mine", "once")
     assert (envelope.cache_salt, envelope.budget.tokens) == ("s", 50)
+    assert envelope.budget.cost_nano_usd == 9
     assert envelope.principal.tenant == "acme"
     assert envelope.api is Api.CHAT_COMPLETIONS
     assert isinstance(envelope.input, ChatInput)
@@ -156,12 +162,14 @@ async def test_a_failure_before_the_first_byte_is_an_ordinary_error(
     )
     response = await gateway.chat(stream=stream)
     error = error_of(response, RULES[kind].status, kind.value)
-    assert error == {
+    assert error | {"octant": None} == {
         "message": "Because.",
         "type": RULES[kind].error_type,
         "param": "model",
         "code": kind.value,
+        "octant": None,
     }
+    assert error["octant"]["stage"] == "decode"
     retried = RULES[kind].retry in (Retry.AFTER_DELAY, Retry.OTHER_ROUTE)
     assert response.headers["x-should-retry"] == ("true" if retried else "false")
     assert response.headers.get("retry-after") == ("2" if retried else None)

@@ -95,6 +95,12 @@ async def test_a_failure_in_the_middle_is_an_error_event_without_done(gateway: G
             "type": "server_error",
             "param": None,
             "code": "engine_lost",
+            "octant": {
+                "class": "execution",
+                "stage": "decode",
+                "retry": "other_route",
+                "request_id": response.headers["x-request-id"],
+            },
         },
         "octant": {"partial": True, "completion_tokens": 3},
     }

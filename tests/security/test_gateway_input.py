@@ -139,7 +139,7 @@ async def test_a_body_sent_drop_by_drop_times_out(gateway: Gateway) -> None:
 
     dripping = asyncio.create_task(drip())
     async with asyncio.timeout(10):
-        response = await reader.readuntil(b"}}")
+        response = await reader.readuntil(b"}}}")
     dripping.cancel()
     writer.close()
     assert status_and_code(response) == (408, "request_timeout")

@@ -10,12 +10,15 @@ import socket
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx2
 import uvicorn
 from openai import AsyncOpenAI
 
+from octant.adapters.sqlite.settings import SqliteSettings
+from octant.adapters.sqlite.store import SqliteStore
 from octant.adapters.system.clock import SystemClock
 from octant.adapters.system.entropy import SystemEntropy
 from octant.admission.control import RateLimitStatus
@@ -35,6 +38,7 @@ from octant.gateway.drain import Drain
 from octant.gateway.headers import SENT
 from octant.gateway.http_protocol import bounded_http
 from octant.gateway.services import GatewayServices, HealthCheck
+from octant.gateway.sessions import SessionStore
 from octant.gateway.settings import GatewaySettings
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
@@ -44,6 +48,9 @@ from octant.ports.store import ApiKey, Tenant
 
 PEPPER = b"pepper of the tests"
 ACME = TenantId("acme")
+GLOBEX = TenantId("globex")
+# Never opened: whoever reaches it without having given one fails.
+NO_STORE = SqliteStore(SqliteSettings(path=Path("nowhere")))
 USAGE = Usage(prompt_tokens=7, cached_tokens=4, completion_tokens=3)
 STARTED = Started(route=RouteId("local"), attempt=1, prompt_tokens=7)
 HELLO = (
@@ -126,7 +133,9 @@ class KeyTable:
 
     def __init__(self) -> None:
         self.keys: dict[str, ApiKey] = {}
-        self.tenants = {ACME: Tenant(id=ACME, name="Acme", created_unix_ns=0)}
+        self.tenants = {
+            tenant: Tenant(id=tenant, name=tenant, created_unix_ns=0) for tenant in (ACME, GLOBEX)
+        }
         self.lookups = 0
 
     async def key_by_prefix(self, prefix: str) -> ApiKey | None:
@@ -136,9 +145,11 @@ class KeyTable:
     async def tenant(self, tenant: TenantId) -> Tenant | None:
         return self.tenants.get(tenant)
 
-    def mint(self, scopes: tuple[Scope, ...] = DEFAULT_SCOPES, **more: Any) -> MintedKey:
-        """A new key of Acme, stored."""
-        grant = KeyGrant(tenant=ACME, actor=ActorId("alice"), name="test", scopes=scopes, **more)
+    def mint(
+        self, scopes: tuple[Scope, ...] = DEFAULT_SCOPES, tenant: TenantId = ACME, **more: Any
+    ) -> MintedKey:
+        """A new key, stored."""
+        grant = KeyGrant(tenant=tenant, actor=ActorId("alice"), name="test", scopes=scopes, **more)
         minted = mint_key(grant, SystemEntropy(), PEPPER, SystemClock().unix_ns())
         self.keys[minted.record.prefix] = minted.record
         return minted
@@ -253,7 +264,7 @@ class Parts(NamedTuple):
     services: GatewayServices
 
 
-def make_parts(settings: GatewaySettings) -> Parts:
+def make_parts(settings: GatewaySettings, sessions: SessionStore = NO_STORE) -> Parts:
     """A gateway without a server."""
     clock, path, keys = SystemClock(), ScriptedPath(), KeyTable()
     models, health, counted = Models(), Dependencies(), Metrics(version="test")
@@ -267,15 +278,18 @@ def make_parts(settings: GatewaySettings) -> Parts:
         events=EventRecorder(counted, 16, 16),
         clock=clock,
         entropy=SystemEntropy(),
+        sessions=sessions,
         settings=settings,
     )
     return Parts(path, keys, models, health, counted, services)
 
 
 @asynccontextmanager
-async def running_gateway(settings: GatewaySettings) -> AsyncGenerator[Gateway, None]:
+async def running_gateway(
+    settings: GatewaySettings, sessions: SessionStore = NO_STORE
+) -> AsyncGenerator[Gateway, None]:
     """A gateway on a free port until the scope is left; nobody may be left inside then."""
-    path, keys, models, health, counted, services = make_parts(settings)
+    path, keys, models, health, counted, services = make_parts(settings, sessions)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         url = f"http://127.0.0.1:{port}"

@@ -332,7 +332,7 @@ def test_a_budget_that_leaves_nothing_for_an_answer_is_refused(budget: int, n: i
     failure = caught.value.failure
     assert (failure.kind, failure.param) == (
         FailureKind.INSUFFICIENT_QUOTA,
-        "octant.budget_tokens",
+        "octant.budget.tokens",
     )
     assert failure.detail == {"budget_tokens": budget, "prompt_tokens": 100, "choices": n}
     assert f"is {budget} tokens and its prompt has 100" in failure.message

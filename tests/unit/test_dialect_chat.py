@@ -8,10 +8,11 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from octant.core.content import ChatInput, ImagePart, Role, TextPart, ToolCall, ToolChoice
 from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.ids import RequestId, RouteId
+from octant.core.ids import RequestId, RouteId, TraceId
 from octant.core.limits import Profile
 from octant.core.stream import (
     ChoiceFinished,
+    Completed,
     PositionLogprobs,
     Started,
     StreamItem,
@@ -48,6 +49,7 @@ def refusal(**fields: Any) -> Failure:
 def answering(**fields: Any) -> Answering:
     return Answering(
         request_id=RequestId("req_" + "0" * 32),
+        trace_id=TraceId("0" * 32),
         created_unix_s=1_700_000_000,
         question=read(**fields),
     )
@@ -56,7 +58,7 @@ def answering(**fields: Any) -> Answering:
 def stream(*items: StreamItem, **fields: Any) -> list[dict[str, Any]]:
     """The chunks of a stream, checked against the client's own types."""
     answer = ChatCompletions().stream(answering(stream=True, **fields))
-    data = b"".join(answer.events(item) for item in items) + answer.end(USAGE)
+    data = b"".join(answer.events(item) for item in items) + answer.end(Completed(USAGE))
     events = [event.removeprefix(b"data: ") for event in data.split(b"\n\n")]
     assert events[-2:] == [b"[DONE]", b""]
     chunks = [json.loads(event) for event in events[:-2]]
@@ -70,7 +72,7 @@ def whole(*items: StreamItem, **fields: Any) -> dict[str, Any]:
     answer = ChatCompletions().whole(answering(**fields))
     for item in items:
         answer.add(item)
-    body = json.loads(answer.body(USAGE))
+    body = json.loads(answer.body(Completed(USAGE)))
     ChatCompletion.model_validate(body)
     return body
 
@@ -151,10 +153,10 @@ def test_an_answer_can_be_sent_back_as_it_came() -> None:
 def test_an_image_asks_for_the_vision_capability() -> None:
     parts = [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}]
     question = read(messages=[{"role": "user", "content": parts}])
-    assert question.capabilities == ("vision",)
+    assert question.model.capabilities == ("vision",)
     assert isinstance(question.input, ChatInput)
     assert isinstance(question.input.messages[0].parts[0], ImagePart)
-    assert read().capabilities == ()
+    assert read().model.capabilities == ()
 
 
 def test_tools_and_their_choice() -> None:
@@ -288,10 +290,11 @@ def test_messages_state_the_bound_and_the_meaning() -> None:
 
 def test_extras() -> None:
     question = read(
-        octant={"profile": "batch", "deadline_ms": 5, "cache_salt": "s", "budget_tokens": 9}
+        octant={"profile": "batch", "deadline_ms": 5, "cache_salt": "s", "budget": {"tokens": 9}}
     )
-    assert question.profile is Profile.BATCH
-    assert (question.deadline_ms, question.cache_salt, question.budget_tokens) == (5, "s", 9)
+    terms = question.terms
+    assert terms.profile is Profile.BATCH
+    assert (terms.deadline_ms, terms.cache_salt, terms.budget.tokens) == (5, "s", 9)
 
 
 def test_a_whole_answer() -> None:

@@ -8,9 +8,10 @@ from openai.types import Completion
 
 from octant.core.content import TextPrompt, TokenPrompt
 from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.ids import RequestId, RouteId
+from octant.core.ids import RequestId, RouteId, TraceId
 from octant.core.stream import (
     ChoiceFinished,
+    Completed,
     PositionLogprobs,
     Started,
     StreamItem,
@@ -47,6 +48,7 @@ def refusal(**fields: Any) -> Failure:
 def answering(**fields: Any) -> Answering:
     return Answering(
         request_id=RequestId("req_" + "0" * 32),
+        trace_id=TraceId("0" * 32),
         created_unix_s=1_700_000_000,
         question=read(**fields),
     )
@@ -56,14 +58,14 @@ def whole(*items: StreamItem, **fields: Any) -> dict[str, Any]:
     answer = Completions().whole(answering(**fields))
     for item in items:
         answer.add(item)
-    body = json.loads(answer.body(USAGE))
+    body = json.loads(answer.body(Completed(USAGE)))
     Completion.model_validate(body)
     return body
 
 
 def stream(*items: StreamItem, **fields: Any) -> list[dict[str, Any]]:
     answer = Completions().stream(answering(stream=True, **fields))
-    data = b"".join(answer.events(item) for item in items) + answer.end(USAGE)
+    data = b"".join(answer.events(item) for item in items) + answer.end(Completed(USAGE))
     events = [event.removeprefix(b"data: ") for event in data.split(b"\n\n")]
     assert events[-2:] == [b"[DONE]", b""]
     return [json.loads(event) for event in events[:-2]]

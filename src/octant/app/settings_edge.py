@@ -71,6 +71,12 @@ class LimitsSection(Section):
     max_messages: int = setting(2_048, "Most messages in a conversation.", ge=1)
     max_tools: int = setting(128, "Most tools in a request.", ge=0)
     max_choices: int = setting(16, "Most answers (`n`) to one request.", ge=1, le=128)
+    max_documents: int = setting(64, "Most documents to answer from in a request.", ge=0)
+    max_steps: int = setting(8, "Most model calls (`max_steps`) of one run.", ge=1)
+    max_repairs: int = setting(
+        3, "Most further tries (`max_repairs`) at an answer that breaks its contract.", ge=0
+    )
+    max_listed_sessions: int = setting(100, "Sessions in one listing, newest first.", ge=1)
     long_context_bytes: int = setting(
         24_000,
         "Bodies above this run under the long_context profile unless the caller names one.",

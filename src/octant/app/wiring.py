@@ -23,6 +23,11 @@ from octant.app.engines import RUN_DIR, EngineParts, Engines, engines
 from octant.app.settings import Settings
 from octant.core.deployment import Recipe
 from octant.core.failure import Failed
+from octant.gateway.administration.application import (
+    PREFIX,
+    AdministrationApplication,
+    AdministrationServices,
+)
 from octant.gateway.application import create_application
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
@@ -134,21 +139,32 @@ async def runtime(
         stack.push_async_callback(settler.drain)
         restored = await restore(store, base, clock())
         fleet = await stack.enter_async_context(engines(parts, restored))
+        authenticator = Authenticator(
+            store, clock(), key_pepper(settings), layers.key_cache(settings)
+        )
+        administered = AdministrationServices(
+            administration=_administration(settings, store, fleet),
+            authenticator=authenticator,
+            drain=drain,
+            events=recorder,
+            clock=clock(),
+            entropy=entropy(),
+            settings=layers.gateway(settings),
+        )
         application = create_application(
             GatewayServices(
                 path=path,
                 routes=routes,
-                authenticator=Authenticator(
-                    store, clock(), key_pepper(settings), layers.key_cache(settings)
-                ),
+                authenticator=authenticator,
                 health=StoreHealth(store, clock()),
                 metrics=metrics,
                 drain=drain,
                 events=recorder,
                 clock=clock(),
                 entropy=entropy(),
+                sessions=store,
                 settings=layers.gateway(settings),
-                administration=_administration(settings, store, fleet),
+                mounts={PREFIX: AdministrationApplication(administered)},
             )
         )
         yield Runtime(application, recorder, fleet, drain)

@@ -172,9 +172,9 @@ def _within_budget(envelope: RequestEnvelope, prompt: int, max_tokens: int) -> i
             kind=FailureKind.INSUFFICIENT_QUOTA,
             stage=Stage.CONTEXT,
             message=f"The budget of this request is {budget} tokens and its prompt has {prompt}, "
-            f"which leaves less than one token for {answers}. Raise octant.budget_tokens or "
+            f"which leaves less than one token for {answers}. Raise octant.budget.tokens or "
             f"shorten the {_param(envelope.input)}.",
-            param="octant.budget_tokens",
+            param="octant.budget.tokens",
             detail={"budget_tokens": budget, "prompt_tokens": prompt, "choices": choices},
         )
     )

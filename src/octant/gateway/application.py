@@ -17,6 +17,7 @@ from octant.core.stage import Stage
 from octant.gateway.body import ClientGone
 from octant.gateway.dialects.chat_completions import ChatCompletions
 from octant.gateway.dialects.completions import Completions
+from octant.gateway.dialects.runs import Runs
 from octant.gateway.exchange import SlowReader
 from octant.gateway.failures import Header
 from octant.gateway.headers import Head, read_head
@@ -24,7 +25,9 @@ from octant.gateway.inference import Inference
 from octant.gateway.listings import Listings
 from octant.gateway.reply import CLOSE, Reply
 from octant.gateway.routing import Call, Endpoint, Found, Routing
+from octant.gateway.schemas import Schemas
 from octant.gateway.services import GatewayServices
+from octant.gateway.sessions import Sessions
 
 _log = logging.getLogger(__name__)
 
@@ -36,10 +39,25 @@ def create_application(services: GatewayServices) -> ASGIApp:
 
 def endpoints_of(services: GatewayServices) -> tuple[Endpoint, ...]:
     """The whole table of paths, except what lies under `services.mounts`."""
-    listings = Listings(services)
+    listings, schemas = Listings(services), Schemas()
+    sessions = Sessions(
+        services.sessions,
+        services.authenticator,
+        services.clock,
+        services.entropy,
+        services.settings,
+    )
     return (
         Endpoint("POST", "/v1/chat/completions", Inference(services, ChatCompletions())),
         Endpoint("POST", "/v1/completions", Inference(services, Completions())),
+        Endpoint("POST", "/v1/runs", Inference(services, Runs())),
+        Endpoint("POST", "/v1/sessions", sessions.create),
+        Endpoint("GET", "/v1/sessions", sessions.listing),
+        Endpoint("GET", "/v1/sessions/{id}", sessions.show),
+        Endpoint("DELETE", "/v1/sessions/{id}", sessions.delete),
+        Endpoint("POST", "/v1/sessions/{id}/branch", sessions.branch),
+        Endpoint("GET", "/v1/schemas", schemas.listing),
+        Endpoint("GET", "/v1/schemas/{name}", schemas.show),
         Endpoint("GET", "/v1/models", listings.models),
         Endpoint("GET", "/v1/models/{id}", listings.model, rest=True),
         Endpoint("GET", "/health/live", listings.live),

@@ -9,8 +9,10 @@ from typing import NamedTuple, NoReturn
 
 from starlette.types import Receive
 
-from octant.core.failure import FailureKind
+from octant.core.failure import Failed, FailureKind
 from octant.gateway.failures import refuse
+from octant.gateway.reply import CLOSE
+from octant.gateway.routing import Call
 from octant.gateway.settings import GatewaySettings
 
 
@@ -24,6 +26,29 @@ class Declared(NamedTuple):
     content_type: bytes | None
     content_encoding: bytes | None
     content_length: bytes | None
+
+
+# Refusals after which more of the body may still be on its way.
+_UNREAD = (FailureKind.REQUEST_TOO_LARGE, FailureKind.REQUEST_TIMEOUT)
+
+
+async def body_of(call: Call, settings: GatewaySettings) -> bytes:
+    """The whole body of a call; one that is refused half read ends its connection.
+
+    Raises Failed: UNSUPPORTED_MEDIA_TYPE, REQUEST_TOO_LARGE or REQUEST_TIMEOUT; raises ClientGone.
+    """
+    sent = call.head.headers
+    declared = Declared(
+        sent.get(b"content-type"), sent.get(b"content-encoding"), sent.get(b"content-length")
+    )
+    try:
+        return await read_body(call.receive, declared, settings)
+    except Failed as error:
+        if error.failure.kind in _UNREAD:
+            call.reply.extra.append(CLOSE)
+        if error.failure.kind is FailureKind.REQUEST_TOO_LARGE:
+            await discard_body(call.receive, settings)
+        raise
 
 
 async def read_body(receive: Receive, declared: Declared, settings: GatewaySettings) -> bytes:

@@ -5,8 +5,8 @@ Law: the smallest limit on time wins and is named; no caller gets more time than
 
 from typing import NamedTuple
 
-from octant.core.envelope import Api, ModelConstraints, RequestEnvelope
-from octant.core.limits import Deadline, DeadlineOrigin, Profile, RunBudget
+from octant.core.envelope import Api, RequestEnvelope
+from octant.core.limits import Deadline, DeadlineOrigin, Profile
 from octant.core.units import NS_PER_MS
 from octant.gateway import headers
 from octant.gateway.authentication import Identity
@@ -27,8 +27,8 @@ def build_envelope(
     head: Head, identity: Identity, understood: Understood, settings: GatewaySettings
 ) -> RequestEnvelope:
     """The envelope. Raises Failed(INVALID_VALUE) for a header that cannot be understood."""
-    question = understood.question
-    chosen = question.profile or headers.profile(head) or _default(understood, settings)
+    question, terms = understood.question, understood.question.terms
+    chosen = terms.profile or headers.profile(head) or _default(understood, settings)
     return RequestEnvelope(
         request_id=head.request_id,
         trace_id=head.trace_id,
@@ -41,12 +41,18 @@ def build_envelope(
         input=question.input,
         input_bytes=understood.body_bytes,
         sampling=question.sampling,
-        model=ModelConstraints(name=question.model, capabilities=question.capabilities),
+        model=question.model,
         profile=chosen,
         deadline=_deadline(head, question, settings.deadline_ms(chosen)),
-        budget=RunBudget(tokens=question.budget_tokens),
+        budget=terms.budget,
+        session=terms.session,
+        context=terms.context,
+        tools=terms.tools,
+        output=terms.output,
+        trace=terms.trace,
+        risk=terms.risk,
         stream=question.stream,
-        cache_salt=question.cache_salt,
+        cache_salt=terms.cache_salt,
         received_ns=head.received_ns,
         received_unix_ns=head.received_unix_ns,
     )
@@ -60,7 +66,7 @@ def _default(understood: Understood, settings: GatewaySettings) -> Profile:
 def _deadline(head: Head, question: Question, profile_ms: int) -> Deadline:
     limits = [
         (headers.deadline_ms(head), DeadlineOrigin.HEADER),
-        (question.deadline_ms, DeadlineOrigin.BODY),
+        (question.terms.deadline_ms, DeadlineOrigin.BODY),
         (_client_timeout_ms(head, question), DeadlineOrigin.CLIENT_TIMEOUT),
         (profile_ms, DeadlineOrigin.PROFILE),
     ]

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, Never, NoReturn
+from typing import Any, NamedTuple, Never, NoReturn
 
 from starlette.types import Receive
 
@@ -24,11 +24,10 @@ from octant.core.stream import Broken, Completed, Started, StreamItem, TextDelta
 from octant.core.units import NS_PER_MS, s_from_ns
 from octant.core.usage import Usage
 from octant.gateway.body import ClientGone
-from octant.gateway.dialects.dialect import StreamAnswer, WholeAnswer, encode_json
-from octant.gateway.failures import error_object
+from octant.gateway.dialects.dialect import StreamAnswer, WholeAnswer
 from octant.gateway.reply import Reply
 from octant.gateway.services import GatewayServices
-from octant.gateway.sse import KEEP_ALIVE, event
+from octant.gateway.sse import KEEP_ALIVE
 from octant.orchestration.hangup import Hangup
 
 _log = logging.getLogger(__name__)
@@ -38,6 +37,13 @@ _TICKS_PER_LIMIT = 4
 
 class SlowReader(Exception):
     """The caller holds the connection open and does not read."""
+
+
+class Answered(NamedTuple):
+    """A whole answer; `failure` is set where it is one."""
+
+    body: bytes
+    failure: Failure | None = None
 
 
 class Exchange:
@@ -52,17 +58,20 @@ class Exchange:
         grace_ns = services.settings.overdue_grace_ms * NS_PER_MS
         self._overdue_ns = envelope.deadline.at_ns + grace_ns
 
-    async def whole(self, receive: Receive, answer: WholeAnswer) -> bytes:
-        """The body of the answer. Raises Failed and ClientGone."""
-        return await _first_of(self._collect(answer), _left(receive), self._overdue())
+    async def whole(self, receive: Receive, answer: WholeAnswer) -> "Answered":
+        """The whole answer, also when it is a failure. Raises ClientGone."""
+        try:
+            return await _first_of(self._collect(answer), _left(receive), self._overdue())
+        except Failed as error:
+            return _failed(answer, Broken(error.failure, Usage()))
 
-    async def _collect(self, answer: WholeAnswer) -> bytes:
+    async def _collect(self, answer: WholeAnswer) -> "Answered":
         async with self._items() as items:
             async for item in items:
                 if isinstance(item, Broken):
-                    raise Failed(item.failure)
+                    return _failed(answer, item)
                 if isinstance(item, Completed):
-                    return answer.body(item.usage)
+                    return Answered(answer.body(item))
                 answer.add(item)
         raise Failed(_NO_END)
 
@@ -106,31 +115,36 @@ class StreamExchange(Exchange):
         self._slow_ns = self._settings.slow_reader_timeout_ms * NS_PER_MS
         self._idle_ns = self._settings.idle_timeout_ms * NS_PER_MS
         self._turn = asyncio.Lock()
-        self._usage = Usage()
         self._write_ns = self._clock.monotonic_ns()
         self._spoke_ns: int | None = None
 
-    async def run(self, receive: Receive, answer: StreamAnswer) -> None:
-        """Sends the stream. Raises Failed before the first byte, ClientGone and SlowReader."""
-        try:
-            await _first_of(self._pump(answer), _left(receive), self._tend())
-        except Failed as error:
-            if not self._reply.started:
-                raise
-            await self._bounded(self._write(_error_event(error.failure, self._usage)))
-        await self._bounded(self._reply.end_stream())
+    async def run(self, receive: Receive, answer: StreamAnswer) -> Broken | None:
+        """Sends the stream; what breaks it before the first byte is returned and not sent.
 
-    async def _pump(self, answer: StreamAnswer) -> None:
+        Raises ClientGone and SlowReader.
+        """
+        try:
+            broken = await _first_of(self._pump(answer), _left(receive), self._tend())
+        except Failed as error:
+            broken = Broken(error.failure, Usage())
+        if broken is not None:
+            if not self._reply.started:
+                return broken
+            await self._bounded(self._write(answer.failure(broken)))
+        await self._bounded(self._reply.end_stream())
+        return None
+
+    async def _pump(self, answer: StreamAnswer) -> Broken | None:
+        """The failure that ended the path, where one did."""
         async with self._items() as items:
             async for item in items:
                 if self._spoke_ns is not None or _is_generated(item):
                     self._spoke_ns = self._clock.monotonic_ns()
                 if isinstance(item, Broken):
-                    self._usage = item.usage
-                    raise Failed(item.failure)
+                    return item
                 if isinstance(item, Completed):
-                    await self._write(answer.end(item.usage))
-                    return
+                    await self._write(answer.end(item))
+                    return None
                 data = answer.events(item)
                 if data:
                     await self._write(data)
@@ -207,10 +221,8 @@ def _is_generated(item: StreamItem) -> bool:
     return bool(item.tokens) if isinstance(item, TextDelta) else not isinstance(item, Started)
 
 
-def _error_event(failure: Failure, usage: Usage) -> bytes:
-    """The last event of a stream that failed; what came before it is a partial answer."""
-    partial = {"partial": True, "completion_tokens": usage.completion_tokens}
-    return event(encode_json({"error": error_object(failure), "octant": partial}))
+def _failed(answer: WholeAnswer, end: Broken) -> Answered:
+    return Answered(answer.failure(end), end.failure)
 
 
 def _idle(limit_ms: int) -> Failure:

@@ -9,7 +9,8 @@ from typing import NoReturn
 
 import msgspec
 
-from octant.core.failure import Failed, Failure, FailureKind, Retry
+from octant.core.failure import Failed, Failure, FailureClass, FailureKind, Retry
+from octant.core.ids import RequestId
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_MS, NS_PER_S, ms_from_ns
 
@@ -25,19 +26,45 @@ def refuse(kind: FailureKind, message: str, param: str | None = None) -> NoRetur
     raise Failed(Failure(kind=kind, stage=Stage.BOUNDARY, message=message, param=param))
 
 
-def error_object(failure: Failure) -> dict[str, str | None]:
-    """`{message, type, param, code}`, the value of `error` in OpenAI's bodies and events."""
-    return {
-        "message": failure.message,
-        "type": failure.rule.error_type,
-        "param": failure.param,
-        "code": failure.kind.value,
-    }
+class ErrorRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Octant's own part of an error: its class, its stage and its retry rule, as recorded."""
+
+    failure_class: FailureClass = msgspec.field(name="class")
+    stage: Stage
+    retry: Retry
+    request_id: RequestId
 
 
-def error_body(failure: Failure) -> bytes:
-    """The JSON body of a refusal."""
-    return _encode({"error": error_object(failure)})
+class ErrorObject(msgspec.Struct, frozen=True, kw_only=True):
+    """The value of `error` in every body and event: OpenAI's four fields, and `octant`."""
+
+    message: str
+    type: str
+    param: str | None
+    code: FailureKind
+    octant: ErrorRule
+
+
+def error_object(failure: Failure, request_id: RequestId) -> ErrorObject:
+    """The failure as every caller is shown it; its `detail` is for operators only."""
+    rule = failure.rule
+    return ErrorObject(
+        message=failure.message,
+        type=rule.error_type,
+        param=failure.param,
+        code=failure.kind,
+        octant=ErrorRule(
+            failure_class=rule.failure_class,
+            stage=failure.stage,
+            retry=rule.retry,
+            request_id=request_id,
+        ),
+    )
+
+
+def error_body(failure: Failure, request_id: RequestId, **more: object) -> bytes:
+    """The JSON body of a refusal; `more` stands beside `error`."""
+    return _encode({"error": error_object(failure, request_id), **more})
 
 
 def error_headers(failure: Failure) -> list[Header]:

@@ -1,11 +1,12 @@
 """Fields: what becomes of every field of a request body, decided once, in a table.
 
 Law: a field is taken, ignored or refused by name; one that stands in no table is answered as OpenAI
-answers it, 400 "Unrecognized request argument". The dialects own the tables, the documentation test
-reads them, nothing else decides about a field's presence.
+answers it, 400 "Unrecognized request argument", with the nearest name that there is. The dialects
+own the tables, the documentation test reads them, nothing else decides about a field's presence.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -13,6 +14,8 @@ import msgspec
 
 from octant.core.failure import FailureKind
 from octant.gateway.failures import refuse
+
+_MAX_NAME = 100
 
 
 class Treatment(StrEnum):
@@ -27,13 +30,14 @@ class Field(NamedTuple):
     """One field. `note` says its bounds, or why it is not taken; it ends every message about it.
 
     `harmless` are values of a refused field that ask for nothing and are therefore accepted; null
-    always is.
+    always is. `inside` are the fields of an object, or of the objects in an array.
     """
 
     name: str
     treatment: Treatment
     note: str
     harmless: tuple[Any, ...] = ()
+    inside: tuple["Field", ...] = ()
 
 
 Table = Mapping[str, Field]
@@ -44,9 +48,9 @@ def table(*fields: Field) -> Table:
     return {field.name: field for field in fields}
 
 
-def taken(name: str, note: str) -> Field:
+def taken(name: str, note: str, *inside: Field) -> Field:
     """A field that has its effect."""
-    return Field(name, Treatment.TAKEN, note)
+    return Field(name, Treatment.TAKEN, note, inside=inside)
 
 
 def ignored(name: str, note: str) -> Field:
@@ -66,8 +70,9 @@ def check_fields(body: Mapping[str, msgspec.Raw], fields: Table) -> None:
         if field is None:
             refuse(
                 FailureKind.UNKNOWN_PARAMETER,
-                f"Unrecognized request argument supplied: {name[:100]}",
-                name[:100],
+                f"Unrecognized request argument supplied: {name[:_MAX_NAME]}"
+                f"{suggestion(name, fields)}",
+                name[:_MAX_NAME],
             )
         if field.treatment is Treatment.REFUSED and not _is_harmless(raw, field):
             refuse(
@@ -75,6 +80,24 @@ def check_fields(body: Mapping[str, msgspec.Raw], fields: Table) -> None:
                 f"Unsupported parameter: '{name}' is not supported here. {field.note}",
                 name,
             )
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A sentence that names the field which `name` resembles; empty when it resembles none."""
+    near = get_close_matches(name[:_MAX_NAME], known, n=1)
+    return f". Did you mean '{near[0]}'?" if near else ""
+
+
+def field_at(path: Iterable[str], fields: Table) -> Field | None:
+    """The innermost field of the table on the way of names that `path` is."""
+    found: Field | None = None
+    inside: Table = fields
+    for name in path:
+        field = inside.get(name)
+        if field is None:
+            break
+        found, inside = field, table(*field.inside)
+    return found
 
 
 def _is_harmless(raw: msgspec.Raw, field: Field) -> bool:

@@ -1,4 +1,4 @@
-"""Inference: the endpoint behind chat completions and completions.
+"""Inference: the endpoint behind chat completions, completions and runs.
 
     head -> draining? -> identity -> body -> question -> envelope -> exchange
 
@@ -14,19 +14,17 @@ from octant.core.identity import Scope
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_MS, NS_PER_S
 from octant.gateway import headers
-from octant.gateway.body import Declared, discard_body, read_body
+from octant.gateway.body import body_of
 from octant.gateway.dialects.dialect import Answering, Dialect, Question
 from octant.gateway.envelopes import Understood, build_envelope
 from octant.gateway.exchange import Exchange, StreamExchange
 from octant.gateway.failures import milliseconds
 from octant.gateway.headers import Head
-from octant.gateway.reply import CLOSE, JSON
+from octant.gateway.reply import JSON
 from octant.gateway.routing import Call
 from octant.gateway.services import GatewayServices
 
 _SCOPES = (Scope.INFERENCE,)
-# Refusals after which more of the body may still be on its way.
-_UNREAD = (FailureKind.REQUEST_TOO_LARGE, FailureKind.REQUEST_TIMEOUT)
 _SHORTEST_KEEP_ALIVE_MS = 100
 
 
@@ -50,7 +48,7 @@ class Inference:
         identity = await self._services.authenticator.authenticate(
             head.headers.get(b"authorization"), _SCOPES
         )
-        body = await self._body(call)
+        body = await body_of(call, settings)
         question = await self._read(body)
         understood = Understood(self._dialect.api, len(body), question)
         return build_envelope(head, identity, understood, settings), question
@@ -62,40 +60,27 @@ class Inference:
             return await asyncio.to_thread(self._dialect.read, body, settings, defaults)
         return self._dialect.read(body, settings, defaults)
 
-    async def _body(self, call: Call) -> bytes:
-        sent = call.head.headers
-        declared = Declared(
-            sent.get(b"content-type"), sent.get(b"content-encoding"), sent.get(b"content-length")
-        )
-        try:
-            return await read_body(call.receive, declared, self._services.settings)
-        except Failed as error:
-            if error.failure.kind in _UNREAD:
-                call.reply.extra.append(CLOSE)
-            if error.failure.kind is FailureKind.REQUEST_TOO_LARGE:
-                await discard_body(call.receive, self._services.settings)
-            raise
-
     async def _answer(self, call: Call, envelope: RequestEnvelope, question: Question) -> None:
         path = self._services.path
         call.reply.late = lambda: headers.rate_limit_headers(path.rate_limits(envelope))
         answering = Answering(
             request_id=envelope.request_id,
+            trace_id=envelope.trace_id,
             created_unix_s=envelope.received_unix_ns // NS_PER_S,
             question=question,
         )
-        try:
-            if question.stream:
-                await self._stream(call, envelope, answering)
-            else:
-                await self._whole(call, envelope, answering)
-        except Failed as error:
-            # The path has settled and counted it: an answer like any other, not a refusal.
-            await call.reply.failure(error.failure)
+        # The path settles and counts its own failures: they are answers, not refusals.
+        if question.stream:
+            await self._stream(call, envelope, answering)
+        else:
+            await self._whole(call, envelope, answering)
 
     async def _whole(self, call: Call, envelope: RequestEnvelope, answering: Answering) -> None:
         exchange = Exchange(self._services, envelope)
-        body = await exchange.whole(call.receive, self._dialect.whole(answering))
+        body, failure = await exchange.whole(call.receive, self._dialect.whole(answering))
+        if failure is not None:
+            await call.reply.failure(failure, body=body)
+            return
         taken_ns = self._services.clock.monotonic_ns() - call.head.received_ns
         timing = [(b"openai-processing-ms", milliseconds(taken_ns))]
         await call.reply.whole(200, JSON, body, timing)
@@ -103,7 +88,10 @@ class Inference:
     async def _stream(self, call: Call, envelope: RequestEnvelope, answering: Answering) -> None:
         interval_ns = self._keep_alive_ns(call.head)
         exchange = StreamExchange(self._services, envelope, call.reply, interval_ns)
-        await exchange.run(call.receive, self._dialect.stream(answering))
+        broken = await exchange.run(call.receive, self._dialect.stream(answering))
+        if broken is not None:
+            body = self._dialect.whole(answering).failure(broken)
+            await call.reply.failure(broken.failure, body=body)
 
     def _keep_alive_ns(self, head: Head) -> int:
         """Often enough that the caller's own timeout between two bytes never strikes."""

@@ -14,7 +14,7 @@ import msgspec
 
 from octant.core.failure import FailureKind
 from octant.gateway.failures import refuse
-from octant.gateway.fields import Table, check_fields
+from octant.gateway.fields import Table, check_fields, field_at, suggestion
 
 T = TypeVar("T")
 
@@ -27,6 +27,7 @@ _AT = re.compile(r" - at `(?:key in )?\$?\.?([^`]*)`$")
 _FIELD = re.compile(r"(missing required|contains unknown) field `([^`]*)")
 _WRONG_TYPE = re.compile(r"Expected `([^`]*)`(?:, got `([^`]*)`)?$")
 _OUT_OF_BOUNDS = re.compile(r"Expected `(int|float|str|array|object)` (.+)$")
+_PLACE = re.compile(r"\[\d+\]")
 _KINDS = {
     "int": "an integer",
     "float": "a number",
@@ -113,7 +114,11 @@ def _refuse_presence(problem: str, path: str, fields: Table) -> NoReturn:
             f"Missing required parameter: '{path}'.{_note(path, fields)}",
             path,
         )
-    refuse(FailureKind.UNKNOWN_PARAMETER, f"Unknown parameter: '{path}'. Leave it out.", path)
+    *around, name = _names(path)
+    field = field_at(around, fields)
+    known = [inside.name for inside in field.inside] if field else []
+    meant = suggestion(name, known) or ". Leave it out."
+    refuse(FailureKind.UNKNOWN_PARAMETER, f"Unknown parameter: '{path}'{meant}", path)
 
 
 def _explain_type(wrong: re.Match[str]) -> str:
@@ -132,5 +137,10 @@ def _explain_value(problem: str) -> str:
 
 
 def _note(path: str, fields: Table) -> str:
-    field = fields.get(re.split(r"[.\[]", path, maxsplit=1)[0])
+    field = field_at(_names(path), fields)
     return f" {field.note}" if field else ""
+
+
+def _names(path: str) -> list[str]:
+    """The names on a path, without the places in arrays."""
+    return _PLACE.sub("", path).split(".")

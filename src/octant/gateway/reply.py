@@ -17,11 +17,13 @@ CLOSE: Header = (b"connection", b"close")
 
 
 class Reply:
-    """One response. `extra` and what `late` gives when it starts are added to whatever is sent."""
+    """One response. `extra` and what `late` gives when it starts are added to whatever is sent,
+    and the `ids` of the request."""
 
     def __init__(self, send: Send, head: Head) -> None:
         self._send = send
-        self._ids: list[Header] = [
+        self._request_id = head.request_id
+        self.ids: list[Header] = [
             (b"x-request-id", head.request_id.encode()),
             (b"x-octant-trace-id", head.trace_id.encode()),
         ]
@@ -37,10 +39,13 @@ class Reply:
         await self._start(status, [(b"content-type", content_type), length, *more])
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
-    async def failure(self, failure: Failure, more: Sequence[Header] = ()) -> None:
-        """A refusal in OpenAI's shape."""
+    async def failure(
+        self, failure: Failure, more: Sequence[Header] = (), body: bytes | None = None
+    ) -> None:
+        """A failure's status and headers, with `body` or else a refusal in OpenAI's shape."""
         sent = [*error_headers(failure), *more]
-        await self.whole(failure.rule.status, JSON, error_body(failure), sent)
+        shown = error_body(failure, self._request_id) if body is None else body
+        await self.whole(failure.rule.status, JSON, shown, sent)
 
     async def start_stream(self) -> None:
         """The head of a stream of events; status 200 is decided from here on."""
@@ -64,5 +69,5 @@ class Reply:
     async def _start(self, status: int, headers: list[Header]) -> None:
         assert not self.started, "a response starts once"
         self.started = True
-        sent = headers + self._ids + self.extra + self.late()
+        sent = headers + self.ids + self.extra + self.late()
         await self._send({"type": "http.response.start", "status": status, "headers": sent})

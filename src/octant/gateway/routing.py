@@ -79,8 +79,8 @@ class Routing:
 
 def _names(pattern: Sequence[str], segments: Sequence[str], rest: bool) -> dict[str, str] | None:
     """What each name stands for, or None where the pattern does not fit."""
-    if rest:
-        last = len(pattern) - 1
+    last = len(pattern) - 1
+    if rest and len(segments) > last:
         segments = [*segments[:last], "/".join(segments[last:])]
     if len(segments) != len(pattern):
         return None

@@ -12,8 +12,8 @@ from octant.core.sampling import Sampling
 from octant.core.stream import StreamItem
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
+from octant.gateway.sessions import SessionStore
 from octant.gateway.settings import GatewaySettings
-from octant.lifecycle.administration import Administration
 from octant.orchestration.hangup import Hangup
 from octant.orchestration.routes import RouteListing
 from octant.ports.clock import Clock
@@ -119,6 +119,6 @@ class GatewayServices(NamedTuple):
     events: EventSink
     clock: Clock
     entropy: Entropy
+    sessions: SessionStore
     settings: GatewaySettings
-    administration: Administration | None = None
     mounts: Mapping[str, ASGIApp] = {}

@@ -33,6 +33,10 @@ class GatewaySettings(Record, frozen=True, kw_only=True):
     max_messages: int = 2_048
     max_tools: int = 128
     max_choices: int = 16
+    max_documents: int = 64
+    max_steps: int = 8
+    max_repairs: int = 3
+    max_listed_sessions: int = 100
     long_context_bytes: int = 24_000
     header_read_timeout_ms: int = 10_000
     body_read_timeout_ms: int = 30_000

@@ -9,3 +9,8 @@ END = b"\n\n"
 def event(data: bytes) -> bytes:
     """One event of JSON `data`, which holds no line break."""
     return PREFIX + data + END
+
+
+def typed_event(name: str, data: bytes) -> bytes:
+    """One event with a name, for clients that listen by it; `data` holds no line break."""
+    return b"event: " + name.encode() + b"\n" + event(data)

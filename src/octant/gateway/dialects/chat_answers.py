@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 
 from octant.core.ids import RouteId
 from octant.core.stream import (
+    Broken,
     ChoiceFinished,
+    Completed,
     PositionLogprobs,
     Started,
     StreamItem,
@@ -16,9 +18,17 @@ from octant.core.stream import (
     TokenLogprob,
     ToolCallDelta,
 )
-from octant.core.usage import Usage
-from octant.gateway.dialects.dialect import Answering, encode_json, fingerprint, usage_object
-from octant.gateway.sse import DONE, END, PREFIX, event
+from octant.gateway.dialects.dialect import (
+    Answering,
+    encode_json,
+    failed_body,
+    failed_event,
+    fingerprint,
+    last_chunk,
+    report_beside,
+    usage_object,
+)
+from octant.gateway.sse import DONE, END, PREFIX
 
 _ROLE = b'{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}]'
 
@@ -40,7 +50,7 @@ def _opening(answering: Answering, kind: str, route: RouteId | None) -> dict[str
         "id": answering.request_id.replace("req_", "chatcmpl-", 1),
         "object": kind,
         "created": answering.created_unix_s,
-        "model": answering.question.model,
+        "model": answering.question.model.name,
         "system_fingerprint": fingerprint(route),
     }
 
@@ -52,7 +62,7 @@ class _Frame(NamedTuple):
     content: list[bytes]
     after_content: bytes
     after: bytes
-    usage: bytes
+    last: bytes
 
 
 def _frame(answering: Answering, route: RouteId | None) -> _Frame:
@@ -67,7 +77,7 @@ def _frame(answering: Answering, route: RouteId | None) -> _Frame:
         content=[head + b'{"content":' for head in before],
         after_content=b'},"logprobs":null,"finish_reason":null}]' + tail,
         after=tail,
-        usage=opening + b',"choices":[],"usage":',
+        last=opening + b',"choices":[]',
     )
 
 
@@ -94,11 +104,13 @@ class ChatStream:
                 pass
         return b""
 
-    def end(self, usage: Usage) -> bytes:
-        """The chunk with usage and without choices, where wanted, and `[DONE]`."""
-        if not self._answering.question.include_usage:
-            return DONE
-        return event(self._frame.usage + encode_json(usage_object(usage)) + b"}") + DONE
+    def end(self, end: Completed) -> bytes:
+        """The chunk without choices, where usage or report are wanted, and `[DONE]`."""
+        return last_chunk(self._answering, self._frame.last, end) + DONE
+
+    def failure(self, end: Broken) -> bytes:
+        """The error event; no `[DONE]` follows."""
+        return failed_event(self._answering, end)
 
     def _text(self, item: TextDelta) -> bytes:
         frame, choice = self._frame, item.choice
@@ -197,11 +209,16 @@ class WholeChat:
             case _:
                 pass
 
-    def body(self, usage: Usage) -> bytes:
+    def body(self, end: Completed) -> bytes:
         """The `chat.completion` object."""
         opening = _opening(self._answering, "chat.completion", self._route)
         choices = [self._choice(index, said) for index, said in enumerate(self._choices)]
-        return encode_json(opening | {"choices": choices, "usage": usage_object(usage)})
+        said = {"choices": choices, "usage": usage_object(end.usage)}
+        return encode_json(opening | said | report_beside(self._answering, end.summary))
+
+    def failure(self, end: Broken) -> bytes:
+        """The error's body."""
+        return failed_body(self._answering, end)
 
     def _choice(self, index: int, said: _Choice) -> dict[str, Any]:
         wanted = self._answering.question.sampling.top_logprobs is not None

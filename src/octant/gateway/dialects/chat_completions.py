@@ -4,16 +4,14 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
-from octant.core.content import ChatInput, ImagePart
 from octant.core.envelope import Api
 from octant.core.failure import FailureKind
 from octant.gateway.dialects.chat_answers import ChatStream, WholeChat
 from octant.gateway.dialects.chat_messages import (
     SentMessage,
     SentTool,
-    message_of,
-    tool_choice_of,
-    tool_of,
+    capabilities_of,
+    conversation_of,
 )
 from octant.gateway.dialects.dialect import (
     Answering,
@@ -23,11 +21,12 @@ from octant.gateway.dialects.dialect import (
     WholeAnswer,
     no_defaults,
 )
+from octant.gateway.dialects.octant_extras import TokenCount
 from octant.gateway.dialects.sampling_fields import (
     NOT_STORED,
-    SAMPLING_FIELDS,
-    SamplingBody,
-    TokenCount,
+    OPENAI_FIELDS,
+    Asked,
+    OpenAiBody,
     TopLogprobs,
     check_stream_options,
     question_of,
@@ -39,7 +38,7 @@ from octant.gateway.json_input import decode_body
 from octant.gateway.settings import GatewaySettings
 
 
-class ChatBody(SamplingBody, frozen=True, kw_only=True):
+class ChatBody(OpenAiBody, frozen=True, kw_only=True):
     """The fields that have an effect."""
 
     messages: Annotated[list[SentMessage], Meta(min_length=1)]
@@ -56,13 +55,16 @@ FIELDS: Table = table(
         "messages",
         "At least one message with the role system, developer, user, assistant or tool.",
     ),
-    *SAMPLING_FIELDS,
+    *OPENAI_FIELDS,
     taken("max_completion_tokens", "1 to 2147483648; the present name of max_tokens."),
     taken("logprobs", "true returns the log-probability of every token."),
     taken("top_logprobs", "0 to 20, only with `logprobs`."),
     taken("tools", "Functions that the model may propose to call, up to `limits.max_tools` (128)."),
     taken("tool_choice", "'auto' (default) or 'none'; calls are not enforced while decoding."),
-    taken("response_format", "Only {type: 'text'}; output is not enforced while decoding."),
+    taken(
+        "response_format",
+        "Only {type: 'text'}; output is not enforced while decoding. `octant.output` is checked.",
+    ),
     ignored("metadata", "Labels of stored completions. " + NOT_STORED),
     ignored("safety_identifier", "A hint for abuse monitoring at OpenAI."),
     ignored("prompt_cache_key", "A routing hint; `octant.cache_salt` is what separates caches."),
@@ -98,13 +100,11 @@ class ChatCompletions:
         chat = decode_body(body, ChatBody, self.fields, settings.max_nesting)
         check_stream_options(chat)
         _check_response_format(chat.response_format)
-        _check_counts(chat, settings)
-        sampling = sampling_of(
-            chat, _max_tokens(chat), _top_logprobs(chat), settings, defaults(chat.model)
-        )
-        asked = _input(chat)
-        sees = any(isinstance(part, ImagePart) for said in asked.messages for part in said.parts)
-        return question_of(chat, asked, sampling, ("vision",) if sees else ())
+        asked = Asked(_max_tokens(chat), _top_logprobs(chat))
+        sampling = sampling_of(chat, asked, settings, defaults(chat.model))
+        conversation = conversation_of(chat.messages, chat.tools, chat.tool_choice, settings)
+        capabilities = capabilities_of(conversation)
+        return question_of(chat, conversation, sampling, settings, capabilities)
 
     def whole(self, answering: Answering) -> WholeAnswer:
         """Collects the `chat.completion` object."""
@@ -113,29 +113,6 @@ class ChatCompletions:
     def stream(self, answering: Answering) -> StreamAnswer:
         """Writes `chat.completion.chunk` events."""
         return ChatStream(answering)
-
-
-def _input(chat: ChatBody) -> ChatInput:
-    return ChatInput(
-        messages=tuple(message_of(sent, index) for index, sent in enumerate(chat.messages)),
-        tools=tuple(tool_of(sent, index) for index, sent in enumerate(chat.tools or ())),
-        tool_choice=tool_choice_of(chat.tool_choice),
-    )
-
-
-def _check_counts(chat: ChatBody, settings: GatewaySettings) -> None:
-    counts = (
-        ("messages", len(chat.messages), settings.max_messages),
-        ("tools", len(chat.tools or ()), settings.max_tools),
-    )
-    for name, count, limit in counts:
-        if count > limit:
-            refuse(
-                FailureKind.INVALID_VALUE,
-                f"Invalid value for '{name}': {count} entries, at most {limit} are allowed. "
-                "Send fewer.",
-                name,
-            )
 
 
 def _check_response_format(response_format: dict[str, Any] | None) -> None:
@@ -148,7 +125,7 @@ def _check_response_format(response_format: dict[str, Any] | None) -> None:
             refuse(
                 FailureKind.UNSUPPORTED_PARAMETER,
                 f"response_format '{named}' is not supported: output is not enforced while "
-                "decoding. Ask for JSON in the prompt and validate it.",
+                "decoding. Give `octant.output` a JSON Schema: it is checked and repaired.",
                 "response_format",
             )
         case _:

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Meta
 
 from octant.core.content import (
+    ChatInput,
     ImagePart,
     Message,
     Part,
@@ -16,7 +17,9 @@ from octant.core.content import (
     ToolDefinition,
 )
 from octant.core.failure import FailureKind
+from octant.gateway.bounds import check_count
 from octant.gateway.failures import refuse
+from octant.gateway.settings import GatewaySettings
 
 MAX_PARTS = 1_024
 MAX_TOOL_CALLS = 128
@@ -139,8 +142,35 @@ class SentTool(_Sent, frozen=True):
     function: SentFunction
 
 
-def message_of(sent: SentMessage, index: int) -> Message:
-    """The message in core values. Raises Failed(INVALID_VALUE) when it says nothing."""
+def conversation_of(
+    messages: list[SentMessage],
+    tools: list[SentTool] | None,
+    choice: str | dict[str, Any] | None,
+    settings: GatewaySettings,
+    at: str = "",
+) -> ChatInput:
+    """The conversation in core values; `at` is what stands before a field's name in messages.
+
+    Raises Failed for counts and shapes beyond the bounds.
+    """
+    check_count(f"{at}messages", len(messages), settings.max_messages)
+    check_count(f"{at}tools", len(tools or ()), settings.max_tools)
+    return ChatInput(
+        messages=tuple(
+            _message(sent, f"{at}messages[{index}]") for index, sent in enumerate(messages)
+        ),
+        tools=tuple(_tool(sent, f"{at}tools[{index}]") for index, sent in enumerate(tools or ())),
+        tool_choice=_tool_choice(choice, f"{at}tool_choice"),
+    )
+
+
+def capabilities_of(asked: ChatInput) -> tuple[str, ...]:
+    """What a model must be able to do to read it."""
+    sees = any(isinstance(part, ImagePart) for said in asked.messages for part in said.parts)
+    return ("vision",) if sees else ()
+
+
+def _message(sent: SentMessage, path: str) -> Message:
     match sent:
         case SystemMessage() | DeveloperMessage():
             return Message(role=Role.SYSTEM, parts=_parts(sent.content), name=sent.name)
@@ -151,19 +181,18 @@ def message_of(sent: SentMessage, index: int) -> Message:
                 role=Role.TOOL, parts=_parts(sent.content), tool_call_id=sent.tool_call_id
             )
         case AssistantMessage():
-            return _assistant(sent, index)
+            return _assistant(sent, path)
         case _:
             assert_never(sent)
 
 
-def tool_of(sent: SentTool, index: int) -> ToolDefinition:
-    """The tool in core values. Raises Failed(UNSUPPORTED_PARAMETER) for `strict: true`."""
+def _tool(sent: SentTool, path: str) -> ToolDefinition:
     if sent.function.strict:
         refuse(
             FailureKind.UNSUPPORTED_PARAMETER,
             "'strict: true' is not supported: arguments are not enforced while decoding. "
             "Leave it out and validate the arguments.",
-            f"tools[{index}].function.strict",
+            f"{path}.function.strict",
         )
     return ToolDefinition(
         name=sent.function.name,
@@ -172,8 +201,8 @@ def tool_of(sent: SentTool, index: int) -> ToolDefinition:
     )
 
 
-def tool_choice_of(choice: str | dict[str, Any] | None) -> ToolChoice:
-    """AUTO or NONE. Raises Failed for choices that would need enforced decoding, by their name."""
+def _tool_choice(choice: str | dict[str, Any] | None, path: str) -> ToolChoice:
+    """AUTO or NONE; choices that would need enforced decoding are refused by their name."""
     match choice:
         case None | "auto":
             return ToolChoice.AUTO
@@ -183,25 +212,25 @@ def tool_choice_of(choice: str | dict[str, Any] | None) -> ToolChoice:
             named = choice if isinstance(choice, str) else choice["type"]
             refuse(
                 FailureKind.UNSUPPORTED_PARAMETER,
-                f"tool_choice '{named}' is not supported: calls are not enforced while decoding. "
+                f"{path} '{named}' is not supported: calls are not enforced while decoding. "
                 "Use 'auto' or 'none'.",
-                "tool_choice",
+                path,
             )
         case _:
             refuse(
                 FailureKind.INVALID_VALUE,
-                "Invalid value for 'tool_choice'. Use 'auto' or 'none'.",
-                "tool_choice",
+                f"Invalid value for '{path}'. Use 'auto' or 'none'.",
+                path,
             )
 
 
-def _assistant(sent: AssistantMessage, index: int) -> Message:
+def _assistant(sent: AssistantMessage, path: str) -> Message:
     if sent.content is None and not sent.tool_calls and sent.refusal is None:
         refuse(
             FailureKind.INVALID_VALUE,
-            f"Invalid value for 'messages[{index}].content': an assistant message needs content, "
+            f"Invalid value for '{path}.content': an assistant message needs content, "
             "a refusal or tool calls.",
-            f"messages[{index}].content",
+            f"{path}.content",
         )
     said = sent.refusal or "" if sent.content is None else sent.content
     calls = tuple(

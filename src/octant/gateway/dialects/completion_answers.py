@@ -9,16 +9,26 @@ from typing import Any
 
 from octant.core.ids import RouteId
 from octant.core.stream import (
+    Broken,
     ChoiceFinished,
+    Completed,
     PositionLogprobs,
     Started,
     StreamItem,
     TextDelta,
     TokenLogprob,
 )
-from octant.core.usage import Usage
-from octant.gateway.dialects.dialect import Answering, encode_json, fingerprint, usage_object
-from octant.gateway.sse import DONE, END, PREFIX, event
+from octant.gateway.dialects.dialect import (
+    Answering,
+    encode_json,
+    failed_body,
+    failed_event,
+    fingerprint,
+    last_chunk,
+    report_beside,
+    usage_object,
+)
+from octant.gateway.sse import DONE, END, PREFIX
 
 
 class LogprobLists:
@@ -76,7 +86,7 @@ def _opening(answering: Answering, route: RouteId | None) -> dict[str, Any]:
         "id": answering.request_id.replace("req_", "cmpl-", 1),
         "object": "text_completion",
         "created": answering.created_unix_s,
-        "model": answering.question.model,
+        "model": answering.question.model.name,
         "system_fingerprint": fingerprint(route),
     }
 
@@ -115,12 +125,13 @@ class CompletionStream:
                 pass
         return b""
 
-    def end(self, usage: Usage) -> bytes:
-        """The chunk with usage and without choices, where wanted, and `[DONE]`."""
-        if not self._answering.question.include_usage:
-            return DONE
-        usage_json = encode_json(usage_object(usage))
-        return event(b'%s,"choices":[],"usage":%s}' % (self._opening, usage_json)) + DONE
+    def end(self, end: Completed) -> bytes:
+        """The chunk without choices, where usage or report are wanted, and `[DONE]`."""
+        return last_chunk(self._answering, self._opening + b',"choices":[]', end) + DONE
+
+    def failure(self, end: Broken) -> bytes:
+        """The error event; no `[DONE]` follows."""
+        return failed_event(self._answering, end)
 
     def _open(self, route: RouteId | None) -> None:
         self._opening = encode_json(_opening(self._answering, route))[:-1]
@@ -165,7 +176,7 @@ class WholeCompletion:
             case _:
                 pass
 
-    def body(self, usage: Usage) -> bytes:
+    def body(self, end: Completed) -> bytes:
         """The `text_completion` object."""
         lists = _lists(self._answering)
         choices: list[dict[str, Any]] = []
@@ -180,4 +191,9 @@ class WholeCompletion:
                 }
             )
         opening = _opening(self._answering, self._route)
-        return encode_json(opening | {"choices": choices, "usage": usage_object(usage)})
+        said = {"choices": choices, "usage": usage_object(end.usage)}
+        return encode_json(opening | said | report_beside(self._answering, end.summary))
+
+    def failure(self, end: Broken) -> bytes:
+        """The error's body."""
+        return failed_body(self._answering, end)

@@ -17,8 +17,9 @@ from octant.gateway.dialects.dialect import (
     no_defaults,
 )
 from octant.gateway.dialects.sampling_fields import (
-    SAMPLING_FIELDS,
-    SamplingBody,
+    OPENAI_FIELDS,
+    Asked,
+    OpenAiBody,
     TokenId,
     TopLogprobs,
     check_stream_options,
@@ -34,7 +35,7 @@ DEFAULT_MAX_TOKENS = 16
 Prompt = str | Annotated[list[str | TokenId | list[TokenId]], Meta(min_length=1)]
 
 
-class CompletionBody(SamplingBody, frozen=True, kw_only=True):
+class CompletionBody(OpenAiBody, frozen=True, kw_only=True):
     """The fields that have an effect."""
 
     prompt: Prompt
@@ -45,7 +46,7 @@ class CompletionBody(SamplingBody, frozen=True, kw_only=True):
 
 FIELDS: Table = table(
     taken("prompt", "One text or one array of token ids; a list holding one of them is taken too."),
-    *SAMPLING_FIELDS,
+    *OPENAI_FIELDS,
     taken("echo", "true puts the prompt before the answer; not together with `logprobs`."),
     taken("logprobs", "0 to 20: that many most likely tokens at each position."),
     taken("best_of", "Only equal to `n`."),
@@ -68,8 +69,10 @@ class Completions:
         _check_combinations(asked)
         # OpenAI's default; the context window would surprise callers of this API.
         max_tokens = DEFAULT_MAX_TOKENS if asked.max_tokens is None else asked.max_tokens
-        sampling = sampling_of(asked, max_tokens, asked.logprobs, settings, defaults(asked.model))
-        return question_of(asked, _prompt(asked.prompt, bool(asked.echo)), sampling)
+        sampling = sampling_of(
+            asked, Asked(max_tokens, asked.logprobs), settings, defaults(asked.model)
+        )
+        return question_of(asked, _prompt(asked.prompt, bool(asked.echo)), sampling, settings)
 
     def whole(self, answering: Answering) -> WholeAnswer:
         """Collects the `text_completion` object."""

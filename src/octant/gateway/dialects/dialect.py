@@ -12,15 +12,28 @@ import msgspec
 
 import octant
 from octant.core.content import Input
-from octant.core.envelope import Api
-from octant.core.ids import RequestId, RouteId
-from octant.core.limits import Profile
+from octant.core.envelope import (
+    Api,
+    ContextPolicy,
+    ModelConstraints,
+    OutputContract,
+    RiskClass,
+    SessionUse,
+    ToolGrant,
+    TraceSettings,
+)
+from octant.core.ids import RequestId, RouteId, TraceId
+from octant.core.limits import Profile, RunBudget
 from octant.core.record import Record
 from octant.core.sampling import Sampling
-from octant.core.stream import StreamItem
+from octant.core.stream import Broken, Completed, StreamItem
+from octant.core.summary import RunSummary
 from octant.core.usage import Usage
+from octant.gateway.dialects.run_report import report_of
+from octant.gateway.failures import error_body, error_object
 from octant.gateway.fields import Table
 from octant.gateway.settings import GatewaySettings
+from octant.gateway.sse import event
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -34,25 +47,42 @@ def no_defaults(model: str) -> Sampling:
     return Sampling()
 
 
-class Question(Record, frozen=True, kw_only=True):
-    """What a body asks for. `include_usage` shapes the answer only."""
+class Terms(Record, frozen=True, kw_only=True):
+    """On what terms a request is to be run: all that no API but Octant's own has a field for."""
 
-    input: Input
-    sampling: Sampling
-    model: str
-    capabilities: tuple[str, ...] = ()
-    stream: bool = False
-    include_usage: bool = False
     profile: Profile | None = None
     deadline_ms: int | None = None
     cache_salt: str | None = None
-    budget_tokens: int | None = None
+    budget: RunBudget = RunBudget()
+    session: SessionUse | None = None
+    context: ContextPolicy = ContextPolicy()
+    tools: ToolGrant = ToolGrant()
+    output: OutputContract | None = None
+    risk: RiskClass = RiskClass.LOW
+    trace: TraceSettings = TraceSettings()
+
+
+class Question(Record, frozen=True, kw_only=True):
+    """What a body asks for. `include_usage`, `include_report` and `metadata` shape the answer only.
+
+    `include_report` is set where the caller used Octant's own fields and so knows them.
+    """
+
+    input: Input
+    sampling: Sampling
+    model: ModelConstraints
+    terms: Terms = Terms()
+    stream: bool = False
+    include_usage: bool = False
+    include_report: bool = False
+    metadata: dict[str, str] = {}
 
 
 class Answering(Record, frozen=True, kw_only=True):
     """The constant part of an answer. `created_unix_s` is the same in every chunk."""
 
     request_id: RequestId
+    trace_id: TraceId
     created_unix_s: int
     question: Question
 
@@ -64,8 +94,12 @@ class WholeAnswer(Protocol):
         """Takes one item that is not terminal."""
         ...
 
-    def body(self, usage: Usage) -> bytes:
+    def body(self, end: Completed) -> bytes:
         """The JSON body, once every choice has finished."""
+        ...
+
+    def failure(self, end: Broken) -> bytes:
+        """The JSON body of an answer that failed; never raises."""
         ...
 
 
@@ -76,8 +110,12 @@ class StreamAnswer(Protocol):
         """The events of one item that is not terminal; empty when it shows nothing."""
         ...
 
-    def end(self, usage: Usage) -> bytes:
-        """What follows the last choice: usage where wanted, and `[DONE]`."""
+    def end(self, end: Completed) -> bytes:
+        """What follows the last choice."""
+        ...
+
+    def failure(self, end: Broken) -> bytes:
+        """The one event that ends a stream which failed; never raises."""
         ...
 
 
@@ -106,6 +144,40 @@ class Dialect(Protocol):
 def fingerprint(route: RouteId | None) -> str:
     """`system_fingerprint`: changes when another route or another release of Octant answers."""
     return "fp_" + hashlib.sha256(f"{octant.__version__}/{route or ''}".encode()).hexdigest()[:12]
+
+
+def report_beside(answering: Answering, summary: RunSummary | None) -> dict[str, object]:
+    """`octant` of an OpenAI answer: the run's report, where it was asked for and is known."""
+    if summary is None or not answering.question.include_report:
+        return {}
+    return {"octant": report_of(summary)}
+
+
+def last_chunk(answering: Answering, opening: bytes, end: Completed) -> bytes:
+    """The event that ends an OpenAI stream: `opening`, an unclosed chunk without choices, with
+    usage and report; empty when neither is wanted."""
+    more = report_beside(answering, end.summary)
+    if answering.question.include_usage:
+        more = {"usage": usage_object(end.usage), **more}
+    return event(opening + b"," + encode_json(more)[1:]) if more else b""
+
+
+def failed_body(answering: Answering, end: Broken) -> bytes:
+    """The body of a failed answer of the OpenAI endpoints."""
+    more = report_beside(answering, end.summary)
+    return error_body(end.failure, answering.request_id, **more)
+
+
+def failed_event(answering: Answering, end: Broken) -> bytes:
+    """The last event of a failed stream of the OpenAI endpoints; what came before is partial."""
+    error = error_object(end.failure, answering.request_id)
+    octant: dict[str, object] = {
+        "partial": True,
+        "completion_tokens": end.usage.completion_tokens,
+    }
+    if end.summary is not None and answering.question.include_report:
+        octant |= msgspec.to_builtins(report_of(end.summary))
+    return event(encode_json({"error": error, "octant": octant}))
 
 
 def usage_object(usage: Usage) -> Mapping[str, object]:

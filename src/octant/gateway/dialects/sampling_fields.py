@@ -1,33 +1,38 @@
-"""The sampling fields that chat completions and completions share, and their way into `Sampling`.
+"""The sampling fields that all dialects share, and their way into `Sampling`.
 
 Law: types and fixed bounds stand in the annotations; a bound that is a setting is checked here.
 """
 
-from typing import Annotated, TypeVar
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
 
 from octant.core.content import Input
 from octant.core.failure import FailureKind
-from octant.core.limits import Profile
 from octant.core.sampling import MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Sampling
 from octant.gateway.dialects.dialect import Question
+from octant.gateway.dialects.octant_extras import (
+    MAX_TOKENS,
+    OCTANT_FIELD,
+    OctantObject,
+    TokenCount,
+)
+from octant.gateway.dialects.octant_terms import check_terms, constraints_of, terms_of
 from octant.gateway.failures import refuse
 from octant.gateway.fields import Field, ignored, taken
 from octant.gateway.settings import GatewaySettings
 
 T = TypeVar("T")
 
-MAX_TOKENS = 1 << 31
 MAX_TOKEN_ID = (1 << 31) - 1
 MAX_STOP_LENGTH = 1_024
 MAX_LOGIT_BIASES = 1_024
 MAX_STOP_TOKEN_IDS = 128
 # The smallest nucleus still holds the most likely token; OpenAI takes 0, samplers divide by it.
 _SMALLEST_TOP_P = 1e-9
+_IN_OCTANT = "octant."
 
-TokenCount = Annotated[int, Meta(ge=1, le=MAX_TOKENS)]
 TokenId = Annotated[int, Meta(ge=0, le=MAX_TOKEN_ID)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)]
 StopString = Annotated[str, Meta(min_length=1, max_length=MAX_STOP_LENGTH)]
@@ -41,21 +46,9 @@ class StreamOptions(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     include_obfuscation: bool | None = None
 
 
-class Extras(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
-    """`octant`: what OpenAI's API has no field for."""
+class SentSampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How tokens are chosen; null means the default everywhere."""
 
-    profile: Profile | None = None
-    deadline_ms: Annotated[int, Meta(ge=1, le=86_400_000)] | None = None
-    cache_salt: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
-    budget_tokens: TokenCount | None = None
-
-
-class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a body that chooses tokens; null means the default everywhere."""
-
-    model: ModelName
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     max_tokens: TokenCount | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=MAX_TOKENS)] | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -76,17 +69,20 @@ class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
         ]
         | None
     ) = None
-    octant: Extras | None = None
 
 
+class OpenAiBody(SentSampling, frozen=True, kw_only=True):
+    """What chat completions and completions share."""
+
+    model: ModelName
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    octant: OctantObject | None = None
+
+
+MODEL_FIELD = taken("model", "The public name of a served model; GET /v1/models lists them.")
+STREAM_FIELD = taken("stream", "true answers with server-sent events.")
 SAMPLING_FIELDS: tuple[Field, ...] = (
-    taken("model", "The public name of a served model; GET /v1/models lists them."),
-    taken("stream", "true answers with server-sent events."),
-    taken(
-        "stream_options",
-        "Only with `stream`; {include_usage: boolean}. `include_obfuscation` is accepted and "
-        "adds nothing.",
-    ),
     taken("max_tokens", "1 to 2147483648; without it, up to the context window."),
     taken("min_tokens", "0 to max_tokens; no end before that many tokens."),
     taken("temperature", "0 to 2; 0 takes the most likely token. Default: the model's, else 1."),
@@ -104,18 +100,24 @@ SAMPLING_FIELDS: tuple[Field, ...] = (
     taken("stop_token_ids", f"Up to {MAX_STOP_TOKEN_IDS} token ids that end a choice."),
     taken("ignore_eos", "true generates past the end-of-sequence token, for measurements."),
     taken("logit_bias", f"Up to {MAX_LOGIT_BIASES} token ids, as strings, to -100 .. 100."),
+)
+OPENAI_FIELDS: tuple[Field, ...] = (
+    MODEL_FIELD,
+    STREAM_FIELD,
     taken(
-        "octant",
-        "{profile, deadline_ms, cache_salt, budget_tokens}: workload profile, milliseconds to "
-        "completion, a separator of prefix caches, and the most tokens the request may use.",
+        "stream_options",
+        "Only with `stream`; {include_usage: boolean}. `include_obfuscation` is accepted and "
+        "adds nothing.",
     ),
+    *SAMPLING_FIELDS,
+    OCTANT_FIELD,
     ignored("user", "A hint for abuse monitoring at OpenAI; the key says who calls."),
 )
 
 NOT_STORED = "Octant stores no completions."
 
 
-def check_stream_options(body: SamplingBody) -> None:
+def check_stream_options(body: OpenAiBody) -> None:
     """Raises Failed(INVALID_VALUE) for `stream_options` without `stream`."""
     if body.stream_options is not None and not body.stream:
         refuse(
@@ -125,21 +127,25 @@ def check_stream_options(body: SamplingBody) -> None:
         )
 
 
+class Asked(NamedTuple):
+    """What dialects spell differently; `at` is what stands before a field's name in messages."""
+
+    max_tokens: int | None
+    top_logprobs: int | None
+    at: str = ""
+
+
 def sampling_of(
-    body: SamplingBody,
-    max_tokens: int | None,
-    top_logprobs: int | None,
-    settings: GatewaySettings,
-    default: Sampling,
+    body: SentSampling, asked: Asked, settings: GatewaySettings, default: Sampling
 ) -> Sampling:
     """The sampling that `body` asks for; what it leaves open is the model's default.
 
     Raises Failed(INVALID_VALUE).
     """
-    _check_choices(body.n or 1, settings.max_choices)
-    _check_minimum(body.min_tokens or 0, max_tokens)
+    _check_choices(body.n or 1, settings.max_choices, asked.at)
+    _check_minimum(body.min_tokens or 0, asked)
     return Sampling(
-        max_tokens=max_tokens,
+        max_tokens=asked.max_tokens,
         min_tokens=body.min_tokens or 0,
         temperature=_or(body.temperature, default.temperature),
         top_k=max(_or(body.top_k, default.top_k), 0),
@@ -150,30 +156,36 @@ def sampling_of(
         repetition_penalty=_or(body.repetition_penalty, default.repetition_penalty),
         seed=body.seed,
         n=body.n or 1,
-        top_logprobs=top_logprobs,
+        top_logprobs=asked.top_logprobs,
         stop=_stops(body.stop),
         stop_token_ids=tuple(body.stop_token_ids or ()),
         ignore_eos=bool(body.ignore_eos),
-        logit_bias=_biases(body.logit_bias or {}),
+        logit_bias=_biases(body.logit_bias or {}, asked.at),
     )
 
 
 def question_of(
-    body: SamplingBody, asked: Input, sampling: Sampling, capabilities: tuple[str, ...] = ()
+    body: OpenAiBody,
+    asked: Input,
+    sampling: Sampling,
+    settings: GatewaySettings,
+    capabilities: tuple[str, ...] = (),
 ) -> Question:
-    """The question of a body whose own fields have become `asked` and `sampling`."""
-    extras = body.octant or Extras()
+    """The question of a body whose own fields have become `asked` and `sampling`.
+
+    Raises Failed for terms that they cannot have.
+    """
+    extras = body.octant or OctantObject()
+    terms = terms_of(extras, settings, _IN_OCTANT)
+    check_terms(terms, asked, sampling, _IN_OCTANT)
     return Question(
         input=asked,
         sampling=sampling,
-        model=body.model,
-        capabilities=capabilities,
+        model=constraints_of(body.model, extras.model, capabilities),
+        terms=terms,
         stream=bool(body.stream),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
-        profile=extras.profile,
-        deadline_ms=extras.deadline_ms,
-        cache_salt=extras.cache_salt,
-        budget_tokens=extras.budget_tokens,
+        include_report=body.octant is not None,
     )
 
 
@@ -187,33 +199,34 @@ def _stops(stop: str | list[str] | None) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def _biases(biases: dict[str, float]) -> dict[int, float]:
+def _biases(biases: dict[str, float], at: str) -> dict[int, float]:
     checked: dict[int, float] = {}
     for token, bias in biases.items():
         if not (token.isascii() and token.isdigit() and len(token) <= 10):
             refuse(
                 FailureKind.INVALID_VALUE,
-                f"Invalid key in 'logit_bias': '{token[:20]}'. Keys are token ids as strings.",
-                "logit_bias",
+                f"Invalid key in '{at}logit_bias': '{token[:20]}'. Keys are token ids as strings.",
+                f"{at}logit_bias",
             )
         checked[int(token)] = bias
     return checked
 
 
-def _check_choices(n: int, limit: int) -> None:
+def _check_choices(n: int, limit: int, at: str) -> None:
     if n > limit:
         refuse(
             FailureKind.INVALID_VALUE,
-            f"Invalid value for 'n': {n} choices, at most {limit} are allowed. "
+            f"Invalid value for '{at}n': {n} choices, at most {limit} are allowed. "
             "Send several requests.",
-            "n",
+            f"{at}n",
         )
 
 
-def _check_minimum(min_tokens: int, max_tokens: int | None) -> None:
-    if max_tokens is not None and min_tokens > max_tokens:
+def _check_minimum(min_tokens: int, asked: Asked) -> None:
+    if asked.max_tokens is not None and min_tokens > asked.max_tokens:
         refuse(
             FailureKind.INVALID_VALUE,
-            f"'min_tokens' is {min_tokens}, above 'max_tokens' {max_tokens}. Lower it.",
-            "min_tokens",
+            f"'{asked.at}min_tokens' is {min_tokens}, above '{asked.at}max_tokens' "
+            f"{asked.max_tokens}. Lower it.",
+            f"{asked.at}min_tokens",
         )
