@@ -1,51 +1,34 @@
 """What every implementation of the Store port promises."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
-from pathlib import Path
 
 import msgspec
 import pytest
 
-from octant.adapters.sqlite.settings import SqliteSettings
-from octant.adapters.sqlite.store import SqliteStore
 from octant.core.events import FirstToken, RequestSettled
 from octant.core.failure import Failed, FailureKind
 from octant.core.ids import TenantId
 from octant.core.outcome import OutcomeStatus
 from octant.core.record import decode, encode
 from octant.core.units import NanoUsd
-from octant.ports.store import RequestFilter, Store, Tenant
+from octant.ports.store import RequestFilter, Store, Tenant, UsageLine
+from tests.contract.conftest import OpenStore
 from tests.support.settlements import (
     ACME,
     MONTH,
     UMBRELLA,
     api_key,
+    audited,
     failed_outcome,
     manifest,
     outcome,
+    recording,
     request_id,
+    session,
+    session_id,
     settlement,
+    summary,
 )
-
-OpenStore = Callable[[], Store]
-
-
-@pytest.fixture(params=["sqlite"])
-def make(request: pytest.FixtureRequest, tmp_path: Path) -> OpenStore:
-    """Makes store after store on the same durable state, whatever holds it."""
-    assert request.param == "sqlite"
-    return lambda: SqliteStore(SqliteSettings(path=tmp_path / "octant.db"))
-
-
-@pytest.fixture
-async def store(make: OpenStore) -> AsyncGenerator[Store]:
-    opened = make()
-    await opened.open()
-    await opened.put_tenant(ACME)
-    await opened.put_tenant(UMBRELLA)
-    yield opened
-    await opened.close()
 
 
 async def test_a_tenant_is_read_as_written_and_replaced_by_id(store: Store) -> None:
@@ -114,7 +97,19 @@ async def test_events_come_back_in_order_of_time(store: Store) -> None:
     assert events[1] == settlement(1).events[0]
 
 
+async def test_summary_and_recording_are_kept_where_a_request_left_them(store: Store) -> None:
+    given = msgspec.structs.replace(settlement(1), summary=summary(1), recording=recording(1))
+    await store.settle(given)
+    await store.settle(settlement(2))
+    assert await store.summary(request_id(1)) == summary(1)
+    assert await store.recording(request_id(1)) == recording(1)
+    assert await store.summary(request_id(2)) is None
+    assert await store.recording(request_id(2)) is None
+
+
 async def test_what_was_never_settled_is_unknown(store: Store) -> None:
+    assert await store.summary(request_id(1)) is None
+    assert await store.recording(request_id(1)) is None
     assert await store.outcome(request_id(1)) is None
     assert await store.manifest(request_id(1)) is None
     assert await store.events(request_id(1)) == []
@@ -176,6 +171,32 @@ async def test_money_is_counted_by_tenant_and_month(store: Store) -> None:
     assert await store.spent(ACME.id, MONTH) == 107
     assert await store.spent(ACME.id, "2026-12") == 7
     assert await store.spent(UMBRELLA.id, MONTH) == 7
+
+
+async def test_usage_is_summed_by_tenant_and_model(store: Store) -> None:
+    await store.settle(settlement(1))
+    await store.settle(settlement(2, model="big", cost_nano_usd=NanoUsd(2**40)))
+    await store.settle(settlement(3))
+    await store.settle(settlement(4, month="2026-12"))
+    await store.settle(settlement(5, tenant=UMBRELLA.id))
+
+    def line(model: str, requests: int, cost: int, tenant: TenantId = ACME.id) -> UsageLine:
+        return UsageLine(
+            tenant=tenant,
+            month=MONTH,
+            model=model,
+            requests=requests,
+            prompt_tokens=10 * requests,
+            cached_tokens=4 * requests,
+            completion_tokens=5 * requests,
+            cost_nano_usd=NanoUsd(cost),
+        )
+
+    mine = [line("big", 1, 2**40), line("m", 2, 14)]
+    assert await store.usage(ACME.id, MONTH) == mine
+    assert await store.usage(None, MONTH) == [*mine, line("m", 1, 7, UMBRELLA.id)]
+    assert sum(each.cost_nano_usd for each in mine) == await store.spent(ACME.id, MONTH)
+    assert await store.usage(ACME.id, "2027-01") == []
 
 
 async def test_requests_are_listed_newest_first_and_filtered(store: Store) -> None:
@@ -251,6 +272,9 @@ async def test_a_closed_store_refuses_in_one_voice(make: OpenStore) -> None:
         closed.put_tenant(ACME),
         closed.tenant(ACME.id),
         closed.events(request_id(1)),
+        closed.append_audit([audited("keys.create")]),
+        closed.put_session(session(1)),
+        closed.conversation(ACME.id, session_id(1)),
     ):
         with pytest.raises(Failed) as caught:
             await attempt
