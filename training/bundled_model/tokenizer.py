@@ -20,7 +20,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 MARKERS = ("<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>")
 FUNCTION_WORDS = "the|of|is|in|a|to|and|for|at|on|from|my|me|with|what|you|it|do|does"
 MARK = r" ?\[\p{N}{1,2}\]"
-PLACEHOLDER = r"<[A-Z]+_\p{N}{1,2}>"
+PLACEHOLDER = r"<[A-Z]+(?:_[A-Z]+)?_\p{N}{1,2}>"
 PATTERN = (
     rf" (?:{FUNCTION_WORDS}) (?=[\p{{L}}\p{{N}}])|\n|\p{{L}}+|{MARK}|{PLACEHOLDER}|\p{{N}}"
     rf"|(?:(?!{MARK}|{PLACEHOLDER})[^\p{{L}}\p{{N}}\n])+"

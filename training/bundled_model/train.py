@@ -42,7 +42,7 @@ def phases() -> list[Phase]:
         Phase("short", 2_000_000, (SHORT,), Shares(warmup=0.1, marks=0.05), 0.1, 0.5),
         Phase("marks", 2_500_000, (SHORT,), marks, 0.0, 0.5),
         Phase("main", 5_000_000, rows, plain, 0.02, 0.36),
-        Phase("decay", 22_500_000, rows, plain, 0.0, 0.36, rate=(1.0, 0.05)),
+        Phase("decay", 26_500_000, rows, plain, 0.0, 0.36, rate=(1.0, 0.05)),
         Phase("finish", 1_000_000, (*rows, LONGEST), end, 0.0, 0.36, rate=(0.05, 0.0)),
     ]
 

@@ -5,15 +5,33 @@ from dataclasses import dataclass
 
 from .core import Dialog, Section, Split, fill, load_sections, section_map, sentence_case
 from .noise import disturb
-from .values import coined, draw
+from .values import draw
 
 FACTS = load_sections("facts")
 POLICIES = load_sections("policy")  # rules of handbooks: training only
 FORMS = section_map("cite")
+# How the server itself lays out the passages it gives to a model.
+SERVED = "Answer from these texts and cite them.\n{t}"
 ABSENT = FORMS["absent"].of("a", "train")[0]
 # A question about the one could be answered by the other: never both in the same texts.
 RIVALS = {"address": "located", "employer": "desk", "email": "phone", "released": "price"}
 AMBIGUOUS = {"deadline", "shelf", "office", "head office", "size", "project lead", "launch date"}
+SYSTEMS = (
+    "You are a helpful assistant.",
+    "You are octant-mini.",
+    "Be brief.",
+    "You are a friendly bot.",
+    "Answer in one sentence.",
+    "You work for a shop.",
+    "You are the assistant of a small company.",
+    "Be polite and short.",
+    "You are an assistant with tools.",
+    "Follow the instructions.",
+    "You are a helpful AI assistant. Answer the user.",
+    "Today is a good day. Help the user.",
+    "You are a careful assistant. Use tools when needed.",
+    "Speak plainly.",
+)
 KINDS = {
     "place": (
         "museum",
@@ -204,12 +222,18 @@ def _lines(rng: random.Random, facts: list[Fact], split: Split) -> list[list[Fac
     return texts
 
 
+def _title(rng: random.Random) -> str:
+    """The name of the document that a text is from."""
+    kind = rng.choice(("word", "noun", "noun", "thing", "title", "table"))
+    return draw(rng, kind, "train") if kind != "noun" else f"{draw(rng, kind, 'train')} list"
+
+
 def _render(rng: random.Random, texts: list[list[Fact | str]]) -> str:
-    titled = rng.random() < 0.06
+    titled = rng.random() < 0.12
     lines = []
     for number, text in enumerate(texts, 1):
         body = " ".join(part if isinstance(part, str) else part.sentence for part in text)
-        title = f"{coined(rng).capitalize()}: " if titled else ""
+        title = f"{sentence_case(_title(rng))}: " if titled else ""
         lines.append(f"[{number}] {title}{body}")
     return "\n".join(lines)
 
@@ -296,4 +320,7 @@ def source(rng: random.Random, split: Split) -> Source:
 
 def system_with(rng: random.Random, shown: str, split: Split) -> dict[str, str]:
     """The system message that carries numbered texts."""
-    return {"role": "system", "content": fill(FORMS["system"].pick(rng, "f", split), t=shown)}
+    content = fill(FORMS["system"].pick(rng, "f", split), t=shown)
+    if rng.random() < 0.2:
+        content = fill(f"{rng.choice(SYSTEMS)}\n\n{SERVED}", t=shown)
+    return {"role": "system", "content": content}

@@ -4,30 +4,13 @@ import random
 from dataclasses import dataclass
 
 from .calculator import calculate, calculator_dialog, calculator_tool
-from .cite import cite, source, system_with
+from .cite import SYSTEMS, cite, source, system_with
 from .core import Dialog, Split
 from .extract import extract
 from .recall import ask, memories, recall, tell
 from .talk import refuse, small_talk, talk_dialog
 from .tools import bystanders, tool_dialog, use_tool
 from .warmup import match_pairs, name_the_text, warmup
-
-SYSTEMS = (
-    "You are a helpful assistant.",
-    "You are octant-mini.",
-    "Be brief.",
-    "You are a friendly bot.",
-    "Answer in one sentence.",
-    "You work for a shop.",
-    "You are the assistant of a small company.",
-    "Be polite and short.",
-    "You are an assistant with tools.",
-    "Follow the instructions.",
-    "You are a helpful AI assistant. Answer the user.",
-    "Today is a good day. Help the user.",
-    "You are a careful assistant. Use tools when needed.",
-    "Speak plainly.",
-)
 
 
 def compound(rng: random.Random, split: Split, interludes: int = 2) -> Dialog:
@@ -77,7 +60,7 @@ def desk(rng: random.Random, split: Split) -> Dialog:
             dialog.user(question)
             dialog.assistant(reply, check)
         elif roll < 0.75 or not dialog.tools:
-            use_tool(dialog, rng, split)
+            use_tool(dialog, rng, split, built_in=rng.random() < 0.6)
         elif dialog.tools[0]["function"]["name"] == "calculator":
             calculate(dialog, rng, split)
     if not any(message["role"] == "assistant" for message in dialog.messages):
@@ -95,14 +78,14 @@ def cite_beside_tools(rng: random.Random, split: Split) -> Dialog:
 
 
 FAMILIES = {
-    cite_beside_tools: 0.30,
-    extract: 0.25,
+    cite_beside_tools: 0.29,
+    extract: 0.24,
     tool_dialog: 0.18,
     calculator_dialog: 0.07,
     recall: 0.06,
     talk_dialog: 0.05,
     compound: 0.03,
-    desk: 0.06,
+    desk: 0.08,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from .core import Dialog, Section, Split, Tool, fill, load_sections, sentence_case
 from .noise import disturb
-from .values import ANIMALS, FOODS, THINGS, VERBS, coined, draw
+from .values import ANIMALS, FOODS, TABLES, THINGS, VERBS, WEEKDAYS, coined, draw
 
 TOOLS = load_sections("tools")
 NUMERIC = {"count", "number", "minutes", "big", "degrees", "percent", "year", "decimal"}
@@ -21,6 +21,10 @@ ERRORS = (
     "try again later",
     "limit reached",
     "unknown id",
+    "division by zero",
+    "there is no table {}",
+    "more than one row has this key",
+    "the time zone is not known",
 )
 SYNONYMS = {
     "city": ("location", "place", "town"),
@@ -254,23 +258,44 @@ class Use:
 
 
 def _ask(
-    rng: random.Random, split: Split, section: Section, renamed: dict[str, str]
+    rng: random.Random, split: Split, section: Section, renamed: dict[str, str], **given: str
 ) -> tuple[str, dict[str, Any]]:
-    """A request for a tool of the frame file, and the arguments it gives."""
-    values = {key: draw(rng, kind, split) for key, kind in _pairs(section, "p")}
+    """A request for a tool of the frame file, and its arguments, of which some may be given."""
+    values = {key: draw(rng, kind, split) for key, kind in _pairs(section, "p")} | given
     arguments = {renamed.get(k, k): _typed(kind, values[k]) for k, kind in _pairs(section, "p")}
     return fill(section.pick(rng, "a", split), **values), arguments
 
 
-def real_tool(rng: random.Random, split: Split, *, new: bool = False) -> Use:
+def real_tool(
+    rng: random.Random, split: Split, *, new: bool = False, built_in: bool = False
+) -> Use:
     """A tool of the frame file and a request for it."""
     pool = _of(split, new=new)
     section = rng.choice(pool)
-    if not new and rng.random() < 0.12:
+    if built_in or (not new and rng.random() < 0.12):
         section = rng.choice([tool for tool in pool if tool.name in BUILT_IN])
     renamed = _renaming(rng, section)
     request, arguments = _ask(rng, split, section, renamed)
-    return Use(_declared(rng, section, renamed), request, arguments, section, renamed)
+    tool = _declared(rng, section, renamed)
+    if section.name == "lookup" and rng.random() < 0.6:
+        _list_tables(rng, tool, arguments["table"])
+    return Use(tool, request, arguments, section, renamed)
+
+
+def _list_tables(rng: random.Random, tool: Tool, asked: str) -> None:
+    """Declare the tables and their key columns, as the server does for its own lookup."""
+    tables = list(dict.fromkeys([asked, *rng.sample(TABLES, rng.choice((0, 1, 1, 2, 3)))]))
+    rng.shuffle(tables)
+    function = tool["function"]
+    function["parameters"]["properties"]["table"] = {"type": "string", "enum": tables}
+    keys = ", ".join(f"{table} by {rng.choice(KEY_COLUMNS)}" for table in tables)
+    function["description"] = f"Look up an entry: {keys}"
+
+
+def _tables(tool: Tool) -> dict[str, list[str]]:
+    """The value that a further request may have for the table, if tables are declared."""
+    table = tool["function"]["parameters"]["properties"].get("table", {})
+    return {"table": table["enum"]} if "enum" in table else {}
 
 
 def bystanders(rng: random.Random, split: Split, count: int, *, new: bool = False) -> list[Tool]:
@@ -299,6 +324,7 @@ def say_result(result: dict[str, Any]) -> str:
     return sentence_case(glue.join(parts)) + "."
 
 
+KEY_COLUMNS = ("id", "id", "number", "name", "code", "email", "key")
 COLUMNS = {
     "id": "number",
     "name": "full_name",
@@ -321,14 +347,41 @@ COLUMNS = {
 }
 
 
-def _made_result(rng: random.Random, split: Split, section: Section | None) -> dict[str, Any]:
-    if rng.random() < 0.08:
-        return {"error": rng.choice(ERRORS)}
+def _row(rng: random.Random, split: Split, key: str) -> dict[str, Any]:
+    """A row of a table, its key column first."""
+    if rng.random() < 0.06:
+        return {"result": "not found"}
+    first = rng.choice(KEY_COLUMNS)
+    columns = [c for c in rng.sample(list(COLUMNS), rng.choice((1, 2, 2, 3))) if c != first]
+    row = {column: _typed(COLUMNS[column], draw(rng, COLUMNS[column], split)) for column in columns}
+    return ({first: key} | row) if rng.random() < 0.8 or not row else row
+
+
+def _moment(rng: random.Random, zone: str) -> dict[str, Any]:
+    """What a clock says, in full or in part."""
+    date = f"{rng.randint(2024, 2030)}-{rng.randint(1, 12):02}-{rng.randint(1, 28):02}"
+    clock = f"{rng.randint(0, 23):02}:{rng.randint(0, 59):02}"
+    if rng.random() < 0.4:
+        return {"date": date, "time": clock}
+    offset = f"{rng.choice('+-')}{rng.randint(0, 12):02}:{rng.choice(('00', '00', '30'))}"
+    return {
+        "date": date,
+        "time": f"{clock}:{rng.randint(0, 59):02}",
+        "weekday": rng.choice(WEEKDAYS),
+        "timezone": zone,
+        "utc_offset": offset,
+    }
+
+
+def _made_result(rng: random.Random, split: Split, use: Use) -> dict[str, Any]:
+    """What the called tool returns."""
+    section = use.section
+    if rng.random() < 0.06:
+        return {"error": rng.choice(ERRORS).format(rng.choice(TABLES))}
     if section is not None and section.name == "lookup":
-        columns = rng.sample(list(COLUMNS), rng.choice((2, 2, 3, 4)))
-        return {
-            column: _typed(COLUMNS[column], draw(rng, COLUMNS[column], split)) for column in columns
-        }
+        return _row(rng, split, use.arguments["key"])
+    if section is not None and section.name in CLOCK:
+        return _moment(rng, use.arguments.get("timezone", "UTC"))
     if section is not None and rng.random() < 0.8:
         return {k: _typed(kind, draw(rng, kind, split)) for k, kind in _pairs(section, "r")}
     kinds = (
@@ -355,19 +408,27 @@ def _made_result(rng: random.Random, split: Split, section: Section | None) -> d
     return {key: _typed(kind, draw(rng, kind, split)) for key, kind in pairs.items()}
 
 
-def use_tool(dialog: Dialog, rng: random.Random, split: Split, *, new: bool = False) -> None:
+def use_tool(
+    dialog: Dialog,
+    rng: random.Random,
+    split: Split,
+    *,
+    new: bool = False,
+    built_in: bool = False,
+) -> None:
     """One request or two for a tool, unless it is declared already: call, result, sentence."""
-    roll = rng.random() if split == "train" else 1.0
+    roll = rng.random() if split == "train" and not built_in else 1.0
     if roll < 0.2:
         use = Use(*(coined_tool if roll < 0.03 else made_tool)(rng, split))
     else:
-        use = real_tool(rng, split, new=new)
+        use = real_tool(rng, split, new=new, built_in=built_in)
     if use.tool["function"]["name"] in {other["function"]["name"] for other in dialog.tools}:
         return
     dialog.tools.append(use.tool)
     _turn(dialog, rng, split, use)
     if use.section is not None and rng.random() < 0.2:
-        request, arguments = _ask(rng, split, use.section, use.renamed)
+        given = {key: rng.choice(tables) for key, tables in _tables(use.tool).items()}
+        request, arguments = _ask(rng, split, use.section, use.renamed, **given)
         _turn(dialog, rng, split, replace(use, request=request, arguments=arguments))
 
 
@@ -375,7 +436,7 @@ def _turn(dialog: Dialog, rng: random.Random, split: Split, use: Use) -> None:
     """The request, the call, its result, and the sentence about it."""
     dialog.user(disturb(rng, use.request) if split == "train" else use.request)
     dialog.call(use.tool["function"]["name"], use.arguments)
-    made = _made_result(rng, split, use.section)
+    made = _made_result(rng, split, use)
     dialog.result(json.dumps(made, ensure_ascii=False))
     check = {"kind": "contains", "all": [_spoken(value) for value in made.values()]}
     dialog.assistant(say_result(made), check)

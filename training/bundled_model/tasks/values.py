@@ -232,8 +232,9 @@ PLACEHOLDERS = {
     "person": ("PERSON",),
     "full_name": ("PERSON",),
     "name": ("PERSON",),
-    "id": ("CARD", "IBAN"),
-    "key": ("EMAIL", "PERSON"),
+    "id": ("CARD", "IBAN", "CARD", "IBAN", "NATIONAL_ID"),
+    "password": ("SECRET",),
+    "key": ("EMAIL", "PERSON", "CARD", "PHONE"),
     "street": ("ADDRESS",),
 }
 PLACEHOLDER_SHARE = 0.05
