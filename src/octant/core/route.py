@@ -56,6 +56,7 @@ class Route(Record, frozen=True, kw_only=True):
     tokens_per_s: float = 0.0
     residency: str = "local"
     machine: str = ""
+    recipe_digest: str = ""
 
 
 class RouteLoad(Record, frozen=True, kw_only=True):

@@ -131,6 +131,7 @@ def route_of(recipe: Recipe, deployment: Deployment) -> Route:
         quality=recipe.quality,
         tokens_per_s=_decode_rate(recipe.measured),
         machine=_LOCAL_MACHINE,
+        recipe_digest=recipe.digest,
     )
 
 

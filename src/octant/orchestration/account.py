@@ -80,7 +80,7 @@ class RunAccount:
         self.admitted: Admitted | None = None
         self.route: Route | None = None
         self.decision: RouteDecision | None = None
-        self.manifest: ExecutionManifest | None = None
+        self.pins: tuple[ExecutionManifest, ...] = ()
         self.decisions: tuple[PolicyDecision, ...] = ()
         self.tried: tuple[AttemptSummary, ...] = ()
         self.tools: tuple[ToolOutcome, ...] = ()
@@ -122,6 +122,11 @@ class RunAccount:
         if not self.records_tokens or not self._recorded:
             return None
         return Recording(request_id=self.envelope.request_id, steps=tuple(self._recorded))
+
+    def pin(self, manifest: ExecutionManifest | None) -> None:
+        """Notes what an attempt runs; None where its route does not say."""
+        if manifest is not None:
+            self.pins = (*self.pins, manifest)
 
     def decide(self, stage: Stage, verdict: Verdict) -> None:
         """Notes a verdict and where it was given."""

@@ -205,7 +205,7 @@ class Execution:
         attempt = _Attempt(
             call, call.account.begin(call.step, route), choice.deployed, choice.prompt
         )
-        call.account.manifest = _pin(attempt)
+        call.account.pin(_pin(attempt))
         self._events.emit(
             AttemptStarted(
                 at_ns=self._clock.monotonic_ns(),
@@ -250,6 +250,7 @@ def _pin(attempt: _Attempt) -> ExecutionManifest | None:
         release=deployed.route.release,
         model=attempt.call.model.name,
         artifact_digest=facts.artifact_digest,
+        recipe_digest=deployed.route.recipe_digest,
         tokenizer_digest=deployed.prompt.tokenizer.digest if deployed.prompt else "",
         engine=facts.engine,
         engine_version=facts.engine_version,

@@ -80,7 +80,7 @@ class Settler:
                 at_ns=now_ns, request_id=outcome.request_id, outcome=outcome, stored=stored
             ),
             events,
-            account.manifest,
+            account.pins[-1] if account.pins else None,
         )
         return passed_on
 
@@ -95,7 +95,7 @@ class Settler:
         )
         return Settlement(
             outcome=outcome,
-            manifest=account.manifest,
+            manifest=account.pins[-1] if account.pins else None,
             audit=(_audit(account, outcome, self._clock.unix_ns()),),
             events=(*events, ended),
             month=month_of(account.envelope.received_unix_ns),
