@@ -148,16 +148,17 @@ def conversation_of(
     choice: str | dict[str, Any] | None,
     settings: GatewaySettings,
     at: str = "",
+    named: str = "messages",
 ) -> ChatInput:
-    """The conversation in core values; `at` is what stands before a field's name in messages.
+    """The conversation in core values; `at` and `named` are how refusals spell its fields.
 
     Raises Failed for counts and shapes beyond the bounds.
     """
-    check_count(f"{at}messages", len(messages), settings.max_messages)
+    check_count(f"{at}{named}", len(messages), settings.max_messages)
     check_count(f"{at}tools", len(tools or ()), settings.max_tools)
     return ChatInput(
         messages=tuple(
-            _message(sent, f"{at}messages[{index}]") for index, sent in enumerate(messages)
+            _message(sent, f"{at}{named}[{index}]") for index, sent in enumerate(messages)
         ),
         tools=tuple(_tool(sent, f"{at}tools[{index}]") for index, sent in enumerate(tools or ())),
         tool_choice=_tool_choice(choice, f"{at}tool_choice"),

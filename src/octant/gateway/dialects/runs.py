@@ -168,7 +168,7 @@ def _conversation(sent: RunBody, settings: GatewaySettings) -> ChatInput:
                 asked.messages, asked.tools, asked.tool_choice, settings, "input."
             )
         case messages:
-            return conversation_of(messages, None, None, settings, "input.")
+            return conversation_of(messages, None, None, settings, named="input")
 
 
 def _model(sent: str | SentModel, needed: tuple[str, ...]) -> ModelConstraints:
