@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -17,7 +17,7 @@ from octant.observability.printable import printable
 if TYPE_CHECKING:
     from octant.app.settings import LoadedSettings
     from octant.cli.session import Target
-    from octant.lifecycle.evaluation import Ask, EvalCase, TaskScore, Verdict
+    from octant.lifecycle.evaluation import EvalCase, TaskScore, Verdict
 
 _ACCURACY_FILE = "accuracy.json"
 _BUNDLED_SUITE = Path("eval") / "final.jsonl"
@@ -78,12 +78,13 @@ def evaluate(
       octant eval --suite mine.jsonl --url http://localhost:8000 --model octant-mini
     """
     from octant.app.model_source import bundled_directory
+    from octant.cli.asking import limited
     from octant.cli.loading import load
     from octant.lifecycle.evaluation import parse_suite, recorded_accuracy, score
 
     loaded = load(config, data_dir, {} if url else {"model.path": model})
     path = suite or bundled_directory() / _BUNDLED_SUITE
-    cases = _limited(parse_suite(_read(path).splitlines(), str(path)), limit)
+    cases = limited(parse_suite(_read(path).splitlines(), str(path)), limit)
 
     async def run() -> "tuple[_Subject, tuple[Verdict, ...]]":
         async with _subject(loaded, model, url, key, config) as subject:
@@ -130,6 +131,7 @@ async def _subject(
 async def _run(
     cases: "Sequence[EvalCase]", subject: _Subject, concurrency: int
 ) -> "tuple[Verdict, ...]":
+    from octant.cli.asking import asking
     from octant.lifecycle.evaluation import run_suite
 
     progress = Progress(
@@ -149,46 +151,8 @@ async def _run(
             passed += verdict.passed
             progress.update(bar, advance=1, description=f"{passed} passed")
 
-        async with _asking(subject, concurrency) as ask:
+        async with asking(subject.target, subject.model, concurrency) as ask:
             return await run_suite(cases, ask, concurrency, seen)
-
-
-@asynccontextmanager
-async def _asking(subject: _Subject, concurrency: int) -> "AsyncGenerator[Ask, None]":
-    """Asks over as many connections as requests may run at once."""
-    from octant.cli.session import Session
-    from octant.lifecycle.checks import CalledTool, Reply
-    from octant.lifecycle.evaluation import request_body
-
-    idle = [Session(subject.target) for _ in range(concurrency)]
-
-    async def ask(case: "EvalCase") -> Reply:
-        session = idle.pop()
-        try:
-            answer = await session.post("/v1/chat/completions", request_body(case, subject.model))
-        finally:
-            idle.append(session)
-        said = answer.json()["choices"][0]["message"]
-        calls = [call["function"] for call in said.get("tool_calls") or ()]
-        return Reply(
-            said.get("content") or "",
-            tuple(CalledTool(call["name"], call["arguments"]) for call in calls),
-        )
-
-    async with AsyncExitStack() as stack:
-        for session in idle:
-            stack.callback(session.close)
-        yield ask
-
-
-def _limited(cases: "Sequence[EvalCase]", limit: int | None) -> "list[EvalCase]":
-    kept: list[EvalCase] = []
-    counts: dict[str, int] = {}
-    for case in cases:
-        counts[case.task] = counts.get(case.task, 0) + 1
-        if limit is None or counts[case.task] <= limit:
-            kept.append(case)
-    return kept
 
 
 def _read(path: Path) -> str:

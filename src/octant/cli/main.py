@@ -9,17 +9,24 @@ import sys
 import typer
 
 from octant import __version__
+from octant.cli.audit import audit
 from octant.cli.bench import bench
 from octant.cli.chat import chat
 from octant.cli.config import config
+from octant.cli.deployments import deployments
 from octant.cli.doctor import doctor
 from octant.cli.evaluate import evaluate
 from octant.cli.keys import keys
 from octant.cli.models import models
 from octant.cli.output import JSON_FLAG, exit_code, print_failure
+from octant.cli.recipes import recipes
+from octant.cli.replay import replay
 from octant.cli.serve import serve
+from octant.cli.sessions import sessions
 from octant.cli.tenants import tenants
 from octant.cli.trace import trace
+from octant.cli.usage import usage
+from octant.cli.traffic import traffic
 from octant.core.failure import Failed
 
 app = typer.Typer(
@@ -35,9 +42,16 @@ app = typer.Typer(
 app.command()(serve)
 app.command()(chat)
 app.add_typer(models, name="models")
+app.add_typer(recipes, name="recipes")
+app.add_typer(deployments, name="deployments")
+app.add_typer(traffic, name="traffic")
 app.add_typer(keys, name="keys")
 app.add_typer(tenants, name="tenants")
 app.add_typer(trace, name="trace")
+app.add_typer(sessions, name="sessions")
+app.add_typer(audit, name="audit")
+app.command()(usage)
+app.command()(replay)
 app.add_typer(config, name="config")
 app.command()(doctor)
 app.command("eval")(evaluate)

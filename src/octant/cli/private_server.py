@@ -37,12 +37,13 @@ def prepared_model(loaded: LoadedSettings) -> ModelSource:
 
 @asynccontextmanager
 async def private_server(
-    directory: Path, config: Path | None
+    source: Path, config: Path | None, *, is_recipe: bool = False
 ) -> AsyncGenerator[PrivateServer, None]:
-    """Serves the prepared model in `directory` until the context closes."""
+    """Serves the prepared model in `source`, or by that recipe file, until the context closes."""
     with tempfile.TemporaryDirectory(prefix="octant-serve-") as data_dir:
         arguments = ["octant.cli.main", "serve", "--json", "--host", "127.0.0.1", "--port", "0"]
-        arguments += ["--data-dir", data_dir, "--model", str(directory)]
+        arguments += ["--data-dir", data_dir]
+        arguments += ["--recipe" if is_recipe else "--model", str(source)]
         if config is not None:
             arguments += ["--config", str(config)]
         async with json_child("private server", *arguments) as child:

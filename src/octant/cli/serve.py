@@ -48,6 +48,14 @@ def serve(
             show_default=_FROM_CONFIGURATION,
         ),
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Recipe file: what is served, and how; stands before --model.",
+            show_default=_FROM_CONFIGURATION,
+        ),
+    ] = None,
     host: Annotated[
         str | None,
         typer.Option(metavar="HOST", help="Listen on.", show_default=_FROM_CONFIGURATION),
@@ -96,6 +104,8 @@ def serve(
         data_dir,
         {
             "model.path": model,
+            # Whoever names a model means it, whatever recipe the configuration names.
+            "model.recipe": str(recipe) if recipe else "" if model else None,
             "server.host": host,
             "server.port": port,
             "model.weights": weights,

@@ -14,6 +14,7 @@ from octant.app.settings import LoadedSettings, client_environment
 from octant.cli import server_file
 from octant.cli.http_client import Answer, HttpConnection, OnBody, connect
 from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.identity import Scope
 from octant.core.ids import ActorId
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_S
@@ -44,6 +45,14 @@ class Session:
     ) -> Answer:
         """Sends JSON; the body of a good answer goes to `on_body` piece by piece, if given."""
         return await self._exchange("POST", path, json.dumps(body).encode(), on_body)
+
+    async def put(self, path: str, body: Mapping[str, Any]) -> Any:
+        """Sends JSON; the JSON value of the answer."""
+        return (await self._exchange("PUT", path, json.dumps(body).encode(), None)).json()
+
+    async def delete(self, path: str) -> Any:
+        """The JSON value of the answer."""
+        return (await self._exchange("DELETE", path, b"", None)).json()
 
     async def default_model(self) -> str:
         """The first model served. Raises Failed(MODEL_NOT_FOUND) when there is none."""
@@ -87,9 +96,12 @@ class Session:
 
 @asynccontextmanager
 async def open_session(
-    loaded: LoadedSettings, url: str | None, key: str | None
+    loaded: LoadedSettings, url: str | None, key: str | None, scopes: tuple[Scope, ...] = ()
 ) -> AsyncGenerator[Session, None]:
-    """A session with the server that flags, environment or data directory name, in that order."""
+    """A session with the server that flags, environment or data directory name, in that order.
+
+    A key that is made for the session holds `scopes`, or without any those of inference.
+    """
     environment = client_environment()
     url, key = url or environment.base_url, key or environment.api_key
     local = server_file.find(loaded.settings.data_dir)
@@ -97,7 +109,7 @@ async def open_session(
         url = server_file.require(loaded.settings.data_dir).url
     if key is None and (local is None or _root(url) != local.url):
         raise Failed(_no_key(url))
-    async with _credential(loaded, key) as usable:
+    async with _credential(loaded, key, scopes) as usable:
         session = Session(Target(_root(url), usable))
         try:
             yield session
@@ -133,14 +145,16 @@ def failure_of(error: Mapping[str, Any], request_id: str | None = None) -> Failu
 
 
 @asynccontextmanager
-async def _credential(loaded: LoadedSettings, key: str | None) -> AsyncGenerator[str, None]:
+async def _credential(
+    loaded: LoadedSettings, key: str | None, scopes: tuple[Scope, ...]
+) -> AsyncGenerator[str, None]:
     if key is not None:
         yield key
         return
     # A session with a key of its own must not need a local store.
     from octant.app.first_start import DEFAULT_TENANT
     from octant.cli.local_store import open_local
-    from octant.gateway.api_keys import KeyGrant
+    from octant.gateway.api_keys import DEFAULT_SCOPES, KeyGrant
 
     async with open_local(loaded.settings) as local:
         minted = await local.create_key(
@@ -148,6 +162,7 @@ async def _credential(loaded: LoadedSettings, key: str | None) -> AsyncGenerator
                 tenant=DEFAULT_TENANT,
                 actor=ActorId("octant-cli"),
                 name="octant command line, temporary",
+                scopes=scopes or DEFAULT_SCOPES,
                 expires_unix_ns=local.clock.unix_ns() + TEMPORARY_KEY_LIFE_S * NS_PER_S,
             )
         )

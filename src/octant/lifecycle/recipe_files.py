@@ -124,9 +124,9 @@ def parse_values(values: Mapping[str, Any], origin: str) -> RecipeFile:
     return recipe
 
 
-def table_schema() -> dict[str, Any]:
-    """JSON Schema of a recipe as written, all tables inlined under `$defs`."""
-    return msgspec.json.schema(RecipeFile)
+def to_values(recipe: RecipeFile) -> dict[str, Any]:
+    """What `parse_values` reads."""
+    return msgspec.to_builtins(recipe)
 
 
 def _explain(message: str, values: Mapping[str, Any], origin: str) -> NoReturn:
