@@ -22,7 +22,8 @@ Results go to standard output, progress and errors to standard error.
 | exit code | meaning |
 |---|---|
 | 0 | ok |
-| 1 | a check failed (`doctor`, `eval --min`, `bench serve --min-ratio`) or a policy refused |
+| 1 | a check failed (`doctor`, `audit verify`, `eval --min`, `bench serve --min-ratio`) \
+or a policy refused |
 | 2 | usage: an argument, a name or a setting has to change |
 | 3 | unavailable: the server, the engine, the store or a model cannot be used now |
 | 130 | ended by Ctrl-C; a server that answers drains instead and ends with 0 |
