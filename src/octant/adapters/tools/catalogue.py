@@ -1,10 +1,11 @@
-"""The built-in tools: what a model is told of each, and the module that runs it.
+"""The built-in tools: what a model is told of each, and the program that runs it.
 
 Law: a schema says all that a call may hold (nothing else is passed on), so whatever fits it is safe
 to hand to the tool. A version changes whenever the same arguments may come to mean otherwise.
 """
 
 import re
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from octant.adapters.tools.settings import ToolSettings
@@ -15,21 +16,26 @@ from octant.core.tools import SideEffect, ToolSpec
 
 NAMES = ("calculator", "clock", "lookup")
 
+_PROGRAMS = Path(__file__).parent / "isolated"
 _MAX_EXPRESSION_CHARS = 500
 _MAX_KEY_CHARS = 200
 _ZONE = r"^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+){0,2}$"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 
 
-class BuiltIn(NamedTuple):
-    """A tool, its module in `isolated`, and what of the settings its process is given."""
+class ToolProgram(NamedTuple):
+    """A tool, the file that runs it, and what of the settings its process is given.
+
+    The file imports the standard library only and has `EVENTS`, `prepare` and `run`, as those in
+    `isolated` do.
+    """
 
     spec: ToolSpec
-    module: str
+    file: Path
     settings: dict[str, Any]
 
 
-def built_in(settings: ToolSettings) -> tuple[BuiltIn, ...]:
+def built_in(settings: ToolSettings) -> tuple[ToolProgram, ...]:
     """The enabled tools in the order of `NAMES`; `lookup` needs a database to exist.
 
     Raises Failed(INVALID_VALUE) for a tool, table or column that cannot be.
@@ -42,26 +48,26 @@ def built_in(settings: ToolSettings) -> tuple[BuiltIn, ...]:
     return tuple(tool for tool in made if tool is not None)
 
 
-def _calculator(settings: ToolSettings) -> BuiltIn:
+def _calculator(settings: ToolSettings) -> ToolProgram:
     expression = {"type": "string", "minLength": 1, "maxLength": _MAX_EXPRESSION_CHARS}
     definition = ToolDefinition(
         name="calculator",
         description="Evaluate an arithmetic expression",
         parameters=_object({"expression": expression}, required=("expression",)),
     )
-    return BuiltIn(_spec(definition, "1", settings), "calculator", {})
+    return ToolProgram(_spec(definition, "1", settings), _PROGRAMS / "calculator.py", {})
 
 
-def _clock(settings: ToolSettings) -> BuiltIn:
+def _clock(settings: ToolSettings) -> ToolProgram:
     definition = ToolDefinition(
         name="clock",
         description="Get the date and time",
         parameters=_object({"timezone": {"type": "string", "maxLength": 64, "pattern": _ZONE}}),
     )
-    return BuiltIn(_spec(definition, "1", settings), "clock", {})
+    return ToolProgram(_spec(definition, "1", settings), _PROGRAMS / "clock.py", {})
 
 
-def _lookup(settings: ToolSettings) -> BuiltIn | None:
+def _lookup(settings: ToolSettings) -> ToolProgram | None:
     if settings.lookup_database is None:
         return None
     _check_lookup(settings)
@@ -77,7 +83,7 @@ def _lookup(settings: ToolSettings) -> BuiltIn | None:
         parameters=_object(properties, required=("table", "key")),
     )
     given = {"database": str(settings.lookup_database), "tables": tables}
-    return BuiltIn(_spec(definition, "1", settings), "lookup", given)
+    return ToolProgram(_spec(definition, "1", settings), _PROGRAMS / "lookup.py", given)
 
 
 def _spec(definition: ToolDefinition, version: str, settings: ToolSettings) -> ToolSpec:

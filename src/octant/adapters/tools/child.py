@@ -21,7 +21,10 @@ _ARGV = (sys.executable, "-I", "-S", "-X", "utf8", str(_WORKER))
 
 
 class Ended(NamedTuple):
-    """What the process wrote, up to one byte more than the bound, and its exit status."""
+    """The first line that the process wrote, and its exit status.
+
+    One byte more than the bound is kept of a line that is too long.
+    """
 
     output: bytes
     status: int
@@ -79,7 +82,7 @@ class Child:
         # It may end before it has read all; what it said, if anything, decides.
         with contextlib.suppress(BrokenPipeError), stdin:
             stdin.write(self._request)
-        return stdout.read(self._max_bytes + 1)
+        return stdout.readline(self._max_bytes + 1)
 
     def _reap(self, process: subprocess.Popen[bytes]) -> int:
         with self._lock:

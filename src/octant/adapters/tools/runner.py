@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
-from octant.adapters.tools.catalogue import BuiltIn, built_in
+from octant.adapters.tools.catalogue import ToolProgram, built_in
 from octant.adapters.tools.child import Child, Ended
 from octant.adapters.tools.settings import ToolSettings
 from octant.core.tools import ToolInvocation, ToolSpec, ToolStatus
@@ -34,11 +34,16 @@ class _Answer(NamedTuple):
 class IsolatedToolRunner:
     """Implements ports.tool_runner.ToolRunner. Close it to end what runs."""
 
-    def __init__(self, settings: ToolSettings, clock: Clock) -> None:
-        """Raises Failed(INVALID_VALUE) for settings that name what cannot be."""
+    def __init__(
+        self, settings: ToolSettings, clock: Clock, further: Sequence[ToolProgram] = ()
+    ) -> None:
+        """`further` tools stand beside the built-in ones.
+
+        Raises Failed(INVALID_VALUE) for settings that name what cannot be.
+        """
         self._settings = settings
         self._clock = clock
-        self._tools = {tool.spec.name: tool for tool in built_in(settings)}
+        self._tools = {tool.spec.name: tool for tool in (*built_in(settings), *further)}
         self._threads = ThreadPoolExecutor(settings.max_concurrent, thread_name_prefix="tool")
         self._inside: set[Child] = set()
 
@@ -94,9 +99,9 @@ class IsolatedToolRunner:
         finally:
             await _put_away(child, running, ended)
 
-    def _request(self, tool: BuiltIn, invocation: ToolInvocation) -> bytes:
+    def _request(self, tool: ToolProgram, invocation: ToolInvocation) -> bytes:
         request = {
-            "module": tool.module,
+            "program": str(tool.file),
             "arguments": json.loads(invocation.arguments),
             "context": {"settings": tool.settings, "now_unix_ns": self._clock.unix_ns()},
             # The kernel's own timer stands behind ours, for a tool whose server is gone.

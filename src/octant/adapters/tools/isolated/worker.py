@@ -22,16 +22,13 @@ _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
 
-class NotIsolatedError(Exception):
-    """The kernel grants no namespaces, and the settings ask for them."""
-
-
 def main() -> NoReturn:
     """Answers the request on standard input and leaves, whatever happens."""
     request: dict[str, Any] = json.loads(sys.stdin.buffer.read())
     limit_time(request["seconds"])
-    sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-    tool = import_module(request["module"])
+    directory, _, file = request["program"].rpartition("/")
+    sys.path.insert(0, directory)
+    tool = import_module(file.removesuffix(".py"))
     line = b"error " + _encoded({"error": "the tool failed"})
     try:
         line = b"ok " + _encoded(_answer(tool, request))
@@ -64,10 +61,10 @@ def limit_time(seconds: int) -> None:
 def confine(memory_bytes: int, require_isolation: bool, allowed: frozenset[str]) -> None:
     """Gives away every privilege that a tool does not need. There is no way back.
 
-    Raises NotIsolatedError when isolation is required and the kernel refuses it.
+    Raises ValueError when isolation is required and the kernel refuses it.
     """
     if not _leave_namespaces() and require_isolation:
-        raise NotIsolatedError
+        raise ValueError("this machine cannot isolate tools, and the settings require it")
     # No core file with arguments in it, no file ever written, no child, no further descriptor.
     for kind, limit in (
         (resource.RLIMIT_CORE, 0),
