@@ -12,12 +12,30 @@ TASKS = {
     "not_stated": "say that the given texts do not answer",
     "extract": "extract named fields to one JSON object",
     "tool_call": "call a declared tool with the right arguments",
+    "new_tool": "call a tool that no training text has",
     "tool_result": "report the result of a tool in a sentence",
     "calculator": "turn arithmetic in words into a calculator call",
     "recall": "recall a fact said earlier in the conversation",
     "refuse": "refuse what it was not made for",
     "talk": "greetings and questions about itself",
 }
+
+
+USES = {
+    "cite": "an answer quoted from given texts with its mark",
+    "extract": "fields of a text as one JSON object",
+    "tool_call": "calls of declared tools",
+    "tool_result": "sentences made of tool results",
+    "calculator": "a calculator call instead of guessed arithmetic",
+    "recall": "memory of the conversation",
+    "refuse": "polite refusals",
+}
+
+
+def _uses(claimed: dict[str, Any]) -> str:
+    """What the claimed tasks are good for, as a list in words."""
+    named = [use for task, use in USES.items() if task in claimed]
+    return f"{', '.join(named[:-1])} and {named[-1]}" if len(named) > 1 else "".join(named)
 
 
 def describe_machine() -> str:
@@ -68,6 +86,7 @@ def write_card(folder: Path) -> None:
     )
     text = CARD_FILE.read_text(encoding="utf-8")
     facts = {
+        "uses": _uses(record["tasks"]),
         "table": table,
         "familiar": familiar,
         "digest": record["model_sha256"],
