@@ -292,7 +292,7 @@ def _message(message: Message) -> ShownMessage:
     ]
     return ShownMessage(
         role=message.role,
-        content=_content(message.parts),
+        content=None if calls and not message.parts else _content(message.parts),
         name=message.name,
         tool_calls=calls or None,
         tool_call_id=message.tool_call_id,
