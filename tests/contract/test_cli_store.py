@@ -198,7 +198,7 @@ def test_a_settled_request_is_listed_and_drawn(data_dir: Path) -> None:
     assert shown["complete"] is True
     assert [span["name"] for span in shown["spans"]] == [
         "chat octant-mini",
-        *("boundary", "admission", "context", "route"),
+        *("boundary", "admission", "step 1", "context", "route"),
         *("attempt 1", "queue", "prefill", "decode"),
         "response",
     ]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -10,12 +10,15 @@ from octant.cli.hints import hint
 from octant.cli.moments import usd, utc
 from octant.cli.options import ConfigOption, DataDirOption
 from octant.cli.output import JsonOption, console, print_json, print_rows
-from octant.core.ids import RequestId, TenantId
+from octant.core.ids import TenantId
 from octant.core.outcome import OutcomeStatus
 from octant.core.units import ms_from_ns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from octant.app.settings import Settings
+    from octant.core.manifest import ExecutionManifest
     from octant.core.outcome import Outcome
     from octant.observability.trace import Trace
 
@@ -77,6 +80,12 @@ def show_trace(
     request: Annotated[
         str, typer.Argument(metavar="ID", help="Request id (x-request-id); a unique start does.")
     ],
+    manifest: Annotated[
+        bool,
+        typer.Option(
+            "--manifest", help="Show what exactly ran instead: artifact, engine, hardware, steps."
+        ),
+    ] = False,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -88,12 +97,17 @@ def show_trace(
       octant trace show req_3f2a...
 
       octant trace show req_3f2a... --json
+
+      octant trace show req_3f2a... --manifest
     """
     from octant.cli.loading import load
     from octant.observability.waterfall import as_json as plain
     from octant.observability.waterfall import waterfall
 
     loaded = load(config, data_dir)
+    if manifest:
+        _show_manifest(asyncio.run(_read_manifest(loaded.settings, request)), as_json=as_json)
+        return
     found = asyncio.run(_read_trace(loaded.settings, request))
     if as_json:
         print_json(plain(found))
@@ -107,27 +121,60 @@ def show_trace(
 
 async def _read_trace(settings: "Settings", named: str) -> "Trace":
     from octant.cli.local_store import not_found, open_local
+    from octant.cli.request_lookup import find_outcome
     from octant.observability.trace import fold
-    from octant.ports.store import RequestFilter
 
     async with open_local(settings) as local:
-        request, outcome = RequestId(named), await local.store.outcome(RequestId(named))
-        if outcome is None:
-            recent = await local.store.outcomes(RequestFilter(limit=1000))
-            matches = [o for o in recent if o.request_id.startswith(named)]
-            if len(matches) != 1:
-                found = "several requests" if matches else "no request"
-                listing = hint("trace list", settings.data_dir)
-                raise not_found(f"`{named}` names {found}. `{listing}` shows their ids.")
-            outcome, request = matches[0], matches[0].request_id
-        events = await local.store.events(request)
+        outcome = await find_outcome(local, named)
+        events = await local.store.events(outcome.request_id)
     if not events:
         raise not_found(
-            f"The events of {request} are no longer kept (store.keep_traces). Its outcome: "
-            f"{outcome.status.value}; `{hint('trace list --json', settings.data_dir)}` shows "
-            "all of it."
+            f"The events of {outcome.request_id} are no longer kept (store.keep_traces). Its "
+            f"outcome: {outcome.status.value}; "
+            f"`{hint('trace list --json', settings.data_dir)}` shows all of it."
         )
     return fold(events, outcome)
+
+
+async def _read_manifest(settings: "Settings", named: str) -> "ExecutionManifest":
+    from octant.cli.local_store import not_found, open_local
+    from octant.cli.request_lookup import find_outcome
+
+    async with open_local(settings) as local:
+        outcome = await find_outcome(local, named)
+        manifest = await local.store.manifest(outcome.request_id)
+    if manifest is None:
+        raise not_found(
+            f"{outcome.request_id} reached no route ({outcome.status.value}), so nothing ran and "
+            "there is no manifest."
+        )
+    return manifest
+
+
+def _show_manifest(manifest: "ExecutionManifest", *, as_json: bool) -> None:
+    from octant.core.record import to_builtins
+
+    plain: dict[str, Any] = to_builtins(manifest)
+    if as_json:
+        print_json(plain)
+        return
+    print_rows(["pinned", "value"], [[name, text] for name, text in _flat("", plain)], empty="")
+
+
+def _flat(prefix: str, value: Any) -> "Iterator[tuple[str, str]]":
+    """Leaves by dotted name; what is empty says nothing and is left out."""
+    if isinstance(value, dict):
+        for name, inner in cast("dict[str, Any]", value).items():
+            yield from _flat(f"{prefix}.{name}" if prefix else name, inner)
+    elif isinstance(value, list):
+        inside = cast("list[Any]", value)
+        if any(isinstance(inner, dict) for inner in inside):
+            for number, inner in enumerate(inside, 1):
+                yield from _flat(f"{prefix}.{number}", inner)
+        elif inside:
+            yield prefix, " ".join(str(inner) for inner in inside)
+    elif value is not None and value != "":
+        yield prefix, str(value)
 
 
 def _row(outcome: "Outcome") -> list[str]:
