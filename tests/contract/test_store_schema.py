@@ -17,7 +17,21 @@ from octant.adapters.sqlite import database
 from octant.adapters.sqlite.schema import HEAD, metadata
 from octant.adapters.sqlite.settings import SqliteSettings
 from octant.adapters.sqlite.store import SqliteStore
+from octant.core.audit_walk import FROM_THE_START
 from octant.core.failure import Failed, FailureKind
+from octant.core.record import encode
+from octant.ports.store import RequestFilter
+from tests.support.settlements import (
+    ACME,
+    MONTH,
+    audited,
+    outcome,
+    request_id,
+    session,
+    session_id,
+    settlement,
+    whole_settlement,
+)
 
 MIGRATIONS = Path(database.__file__).parent / "migrations"
 
@@ -76,6 +90,96 @@ def test_a_migration_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> Non
     with pytest.raises(Exception, match="already exists"):
         in_transaction(path, database.upgrade)
     assert in_transaction(path, tables) == {"manifests"}
+
+
+AUDITED = 2_500
+"""More than the migration copies at once."""
+
+
+def fill_0001(connection: Connection) -> None:
+    """A file as version 0001 left it: requests, and audit records with gaps between them."""
+    database.upgrade(connection, "0001")
+    add = connection.exec_driver_sql
+    add("INSERT INTO tenants VALUES (?, 'Acme', NULL, 1, ?)", (ACME.id, encode(ACME).decode()))
+    for number in range(3):
+        settled = outcome(number)
+        shared = (settled.request_id, settled.tenant)
+        add(
+            "INSERT INTO outcomes VALUES "
+            "(?, ?, ?, 'k1', 'm', 'interactive', 'completed', NULL, ?, ?)",
+            (number + 1, *shared, settled.received_unix_ns, encode(settled).decode()),
+        )
+        add("INSERT INTO ledger VALUES (?, ?, ?, 'k1', 'm', 10, 4, 5, 7)", (*shared, MONTH))
+        add("INSERT INTO traces VALUES (?, ?, ?)", (number + 1, settled.request_id, b"\x90"))
+    add("INSERT INTO budgets VALUES (?, ?, 3, 21)", (ACME.id, MONTH))
+    for number in range(AUDITED):
+        record = audited(f"change-{number}", at_unix_ns=number)
+        add(
+            "INSERT INTO audit VALUES (?, ?, NULL, ?, ?, ?)",
+            (3 * number + 5, ACME.id, record.action, number, encode(record).decode()),
+        )
+
+
+def audit_0001(connection: Connection) -> list[tuple[object, ...]]:
+    query = "SELECT tenant, request_id, action, at_unix_ns, record FROM audit ORDER BY seq"
+    return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+
+async def test_a_file_of_version_0001_is_chained_and_read_as_before(tmp_path: Path) -> None:
+    path = tmp_path / "octant.db"
+    in_transaction(path, fill_0001)
+    before = in_transaction(path, audit_0001)
+    store = SqliteStore(SqliteSettings(path=path))
+    await store.open()
+    await store.check_integrity()
+    assert [each.request_id for each in await store.outcomes(RequestFilter())] == [
+        request_id(number) for number in (2, 1, 0)
+    ]
+    assert await store.spent(ACME.id, MONTH) == 21
+    assert (await store.usage(ACME.id, MONTH))[0].requests == 3
+    assert await store.summary(request_id(1)) is None
+    chain = await store.audit_chain(FROM_THE_START, 2 * AUDITED)
+    assert [link.seq for link in chain] == list(range(1, AUDITED + 1))
+    assert [link.record.action for link in chain[:2]] == ["change-0", "change-1"]
+    await store.settle(settlement(3))
+    await store.check_integrity()
+    await store.close()
+    after = in_transaction(path, audit_0001)
+    assert isinstance(after, list) and after[:-1] == before
+
+
+async def test_going_back_to_0001_keeps_what_0001_knew(tmp_path: Path) -> None:
+    path = tmp_path / "octant.db"
+    in_transaction(path, fill_0001)
+    before = in_transaction(path, audit_0001)
+    for _ in range(2):
+        in_transaction(path, database.upgrade)
+        in_transaction(path, lambda connection: database.downgrade(connection, "0001"))
+        assert in_transaction(path, audit_0001) == before
+        assert in_transaction(path, database.schema_version) == "0001"
+    store = SqliteStore(SqliteSettings(path=path))
+    await store.open()
+    await store.check_integrity()
+    await store.close()
+
+
+async def test_a_used_file_goes_back_and_forth(tmp_path: Path) -> None:
+    path = tmp_path / "octant.db"
+    store = SqliteStore(SqliteSettings(path=path))
+    await store.open()
+    await store.put_tenant(ACME)
+    await store.put_session(session(1))
+    await store.settle(whole_settlement(0, session=1, version=0))
+    head = (await store.audit_chain(FROM_THE_START, 9))[-1].digest
+    await store.close()
+    in_transaction(path, lambda connection: database.downgrade(connection, "0001"))
+    await store.open()
+    await store.check_integrity()
+    assert (await store.audit_chain(FROM_THE_START, 9))[-1].digest == head
+    assert await store.conversation(ACME.id, session_id(1)) is None
+    assert await store.recording(request_id(0)) is None
+    assert await store.outcome(request_id(0)) == outcome(0)
+    await store.close()
 
 
 async def test_opening_creates_and_reopening_leaves_alone(tmp_path: Path) -> None:

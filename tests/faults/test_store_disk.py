@@ -18,7 +18,16 @@ from octant.adapters.sqlite.store import SqliteStore
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_S
-from tests.support.settlements import ACME, MONTH, request_id, settlement
+from tests.support.settlements import (
+    ACME,
+    MONTH,
+    audited,
+    request_id,
+    session,
+    session_id,
+    settlement,
+    whole_settlement,
+)
 
 
 @pytest.fixture
@@ -90,6 +99,53 @@ async def test_a_full_disk_in_the_middle_keeps_what_was_acknowledged(
     assert await store.spent(ACME.id, MONTH) == 7 * len(stored)
     kept = [n for n in range(400) if await store.outcome(request_id(n)) is not None]
     assert kept == stored
+    await store.check_integrity()
+
+
+async def test_a_full_disk_leaves_chain_and_sessions_whole(store: SqliteStore, path: Path) -> None:
+    callers = 8
+    versions = [0] * callers
+    for caller in range(callers):
+        await store.put_session(session(caller))
+
+    async def talk(caller: int, turns: int) -> int:
+        refusals = 0
+        for _ in range(turns):
+            number = 1_000 * caller + versions[caller] + 1
+            given = whole_settlement(number, session=caller, version=versions[caller])
+            try:
+                await store.settle(given)
+                versions[caller] += 1
+                await store.append_audit([audited(f"step-{number}", request_id=request_id(number))])
+            except Failed as error:
+                assert error.failure.kind is FailureKind.RECORD_NOT_STORED
+                refusals += 1
+        return refusals
+
+    with little_space(path, left_bytes=200_000):
+        refused = await asyncio.gather(*(talk(caller, 40) for caller in range(callers)))
+    assert sum(refused) > 0
+    await store.check_integrity()
+    assert await asyncio.gather(*(talk(caller, 5) for caller in range(callers))) == [0] * callers
+    for caller in range(callers):
+        found = await store.conversation(ACME.id, session_id(caller))
+        assert found is not None and found.session.version == versions[caller]
+    await store.check_integrity()
+
+
+async def test_audit_that_cannot_be_written_says_so(store: SqliteStore, path: Path) -> None:
+    await store.put_session(session(1))
+    await store.append_audit([audited("before")])
+    with little_space(path):
+        for _ in range(3):
+            with pytest.raises(Failed, match=r"1 audit record \(keys.create\)") as caught:
+                await store.append_audit([audited("keys.create")])
+            assert caught.value.failure.kind is FailureKind.RECORD_NOT_STORED
+        with pytest.raises(Failed, match="could not be removed"):
+            await store.delete_session(ACME.id, session_id(1))
+    await store.append_audit([audited("after")])
+    assert [record.action for record in await store.audit(None, 9)] == ["after", "before"]
+    assert await store.conversation(ACME.id, session_id(1)) is not None
     await store.check_integrity()
 
 
@@ -174,17 +230,22 @@ async def test_a_directory_that_cannot_be_made_is_named_at_the_start(tmp_path: P
     assert caught.value.failure.kind is FailureKind.RECORD_NOT_STORED
 
 
-async def test_old_traces_are_removed_and_everything_else_is_kept(path: Path) -> None:
+async def test_old_traces_and_recordings_are_removed_and_everything_else_is_kept(
+    path: Path,
+) -> None:
     store = SqliteStore(SqliteSettings(path=path, keep_traces=20, prune_chunk=8))
     await store.open()
     await store.put_tenant(ACME)
+    await store.put_session(session(1))
     for number in range(100):
-        await store.settle(settlement(number))
+        await store.settle(whole_settlement(number, session=1, version=number))
     kept = [number for number in range(100) if await store.events(request_id(number))]
     assert kept == list(range(100 - len(kept), 100))
     assert 20 <= len(kept) <= 20 + 8
+    assert [n for n in range(100) if await store.recording(request_id(n))] == kept
     assert await store.outcome(request_id(0)) is not None
     assert await store.manifest(request_id(0)) is not None
+    assert await store.summary(request_id(0)) is not None
     assert await store.spent(ACME.id, MONTH) == 700
     await store.check_integrity()
     await store.close()

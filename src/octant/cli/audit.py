@@ -53,9 +53,11 @@ def list_records(
 
     async def read() -> "Sequence[AuditRecord]":
         async with open_local(loaded.settings) as local:
-            if tenant is not None:
+            found = await local.store.audit(TenantId(tenant) if tenant else None, limit)
+            if tenant is not None and not found:
+                # What Octant itself does is told under a name that no tenant has.
                 await local.tenant(tenant)
-            return await local.store.audit(TenantId(tenant) if tenant else None, limit)
+            return found
 
     records = asyncio.run(read())
     if as_json:

@@ -86,8 +86,8 @@ def schema_version(connection: Connection) -> str | None:
     return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
 
-def upgrade(connection: Connection) -> None:
-    """Runs the missing migrations inside the caller's transaction."""
+def upgrade(connection: Connection, revision: str = "head") -> None:
+    """Runs the missing migrations up to `revision` inside the caller's transaction."""
     from alembic import command
     from alembic.script import ScriptDirectory
     from alembic.util import CommandError
@@ -99,7 +99,7 @@ def upgrade(connection: Connection) -> None:
             ScriptDirectory.from_config(config).get_revision(version)
         except CommandError as error:
             raise UnknownSchema(version) from error
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def downgrade(connection: Connection, revision: str) -> None:
