@@ -75,15 +75,15 @@ class UpstreamEntry(Section):
     max_connections: int = setting(64, "Requests that it is sent at once.", ge=1)
     connect_timeout_ms: int = setting(2_000, "Longest time to connect.", ge=1)
     first_byte_timeout_ms: int = setting(
-        30_000,
-        "Longest time to the head of its answer, and half of what the deadline leaves at most.",
-        chosen_by="another route still has time",
+        60_000,
+        "Longest time to the head of its answer; never more than half of what the deadline leaves.",
+        chosen_by="the other half is for another route",
         ge=1,
     )
     idle_timeout_ms: int = setting(
-        30_000,
-        "Longest silence within its answer.",
-        chosen_by="hosted models pause for less than a second",
+        60_000,
+        "Longest silence within its answer, the wait for its first token included.",
+        chosen_by="limits in use are from 30 to 120 s; models that think are silent before",
         ge=1,
     )
     max_answer_bytes: int = setting(

@@ -21,8 +21,10 @@ from octant.app import first_start, layers, telemetry
 from octant.app.artifacts import LocalArtifacts
 from octant.app.engines import RUN_DIR, EngineParts, Engines, engines
 from octant.app.settings import Settings
+from octant.app.upstreams import upstream_routes
 from octant.core.deployment import Recipe
 from octant.core.failure import Failed
+from octant.core.units import NS_PER_S
 from octant.gateway.administration.application import (
     PREFIX,
     AdministrationApplication,
@@ -139,6 +141,10 @@ async def runtime(
         stack.push_async_callback(settler.drain)
         restored = await restore(store, base, clock())
         fleet = await stack.enter_async_context(engines(parts, restored))
+        upstreams = upstream_routes(settings, clock(), recorder)
+        for serves, deployed in await stack.enter_async_context(upstreams):
+            routes.put_route(serves, clock().unix_ns() // NS_PER_S, deployed)
+            metrics.name_route(deployed.route.id, serves)
         authenticator = Authenticator(
             store, clock(), key_pepper(settings), layers.key_cache(settings)
         )

@@ -14,11 +14,15 @@ class FinishReason(StrEnum):
 
 
 class Usage(Record, frozen=True, kw_only=True):
-    """Token counts of one request, all choices together; `cached` is part of `prompt`."""
+    """Token counts of one request, all choices together; `cached` is part of `prompt`.
+
+    `estimated` where an upstream did not say, so that they were judged from the text.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     completion_tokens: int = 0
+    estimated: bool = False
 
     @property
     def total_tokens(self) -> int:

@@ -20,13 +20,22 @@ from octant.core.recording import RecordedStep, Recording
 from octant.core.route import Price, Route, RouteDecision
 from octant.core.session import SessionAppend
 from octant.core.stage import Stage
-from octant.core.stream import Broken, ChoiceFinished, Completed, Started, StreamItem, TextDelta
+from octant.core.stream import (
+    Broken,
+    ChoiceFinished,
+    Completed,
+    Started,
+    StreamItem,
+    TextDelta,
+    ToolCallDelta,
+)
 from octant.core.summary import AttemptSummary, PolicyDecision
 from octant.core.tools import ToolOutcome
 from octant.core.units import NanoUsd
 from octant.core.usage import FinishReason, Usage
 from octant.core.verdict import Verdict
 from octant.core.work import ModelWork
+from octant.orchestration.estimate import tokens_in
 
 
 class _Charge(NamedTuple):
@@ -45,16 +54,27 @@ class _Answering:
         self.reasons: dict[int, FinishReason] = {}
         self.prompt_tokens = 0
         self.spoke = False
+        self._uncounted_bytes = 0
 
     @property
     def usage(self) -> Usage:
-        """Counted from what was sent. Without any output nobody can tell whether the prompt was
-        computed, so it is not counted."""
+        """Counted from what was sent, estimated where it came without tokens. Without any output
+        nobody can tell whether the prompt was computed, so it is not counted."""
         if not self.spoke:
             return Usage()
+        estimated = tokens_in(self._uncounted_bytes) if self._uncounted_bytes else 0
         return Usage(
-            prompt_tokens=self.prompt_tokens, completion_tokens=sum(map(len, self.outputs))
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=sum(map(len, self.outputs)) + estimated,
+            estimated=bool(estimated),
         )
+
+    def say(self, choice: int, text: str, tokens: tuple[int, ...]) -> None:
+        """Notes output. A provider that makes the prompt itself does not number its tokens."""
+        self.spoke = True
+        self.outputs[choice].extend(tokens)
+        if not self.work.prompt_tokens:
+            self._uncounted_bytes += len(text.encode())
 
     def recorded(self) -> RecordedStep:
         """The attempt as it is kept for a replay."""
@@ -114,6 +134,7 @@ class RunAccount:
             prompt_tokens=sum(usage.prompt_tokens for usage in usages),
             cached_tokens=sum(usage.cached_tokens for usage in usages),
             completion_tokens=sum(usage.completion_tokens for usage in usages),
+            estimated=any(usage.estimated for usage in usages),
         )
 
     @property
@@ -162,8 +183,10 @@ class RunAccount:
                 answering.prompt_tokens = item.prompt_tokens
             case TextDelta():
                 self.first_output_ns = self.first_output_ns or now_ns
-                answering.spoke = True
-                answering.outputs[item.choice].extend(item.tokens)
+                answering.say(item.choice, item.text, item.tokens)
+            case ToolCallDelta():
+                self.first_output_ns = self.first_output_ns or now_ns
+                answering.say(item.choice, item.arguments, ())
             case ChoiceFinished():
                 answering.reasons[item.choice] = item.reason
             case Completed():

@@ -41,4 +41,9 @@ def likely_tokens(envelope: RequestEnvelope) -> int:
     """Tokens of the prompt: counted where they were sent, else guessed from its length."""
     if isinstance(envelope.input, TokenPrompt):
         return len(envelope.input.tokens)
-    return envelope.input_bytes // _LIKELY_BYTES_PER_TOKEN + 1
+    return tokens_in(envelope.input_bytes)
+
+
+def tokens_in(text_bytes: int) -> int:
+    """Likely tokens of a text of so many bytes, at least one."""
+    return text_bytes // _LIKELY_BYTES_PER_TOKEN + 1
