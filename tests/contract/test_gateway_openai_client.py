@@ -1,6 +1,7 @@
 """The official openai client against the gateway: what it shows its user, and how it retries."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from octant.core.envelope import RequestEnvelope
 from octant.core.failure import FailureKind
 from octant.core.limits import DeadlineOrigin
 from octant.core.stream import (
+    Broken,
     ChoiceFinished,
     Completed,
     PositionLogprobs,
@@ -18,11 +20,22 @@ from octant.core.stream import (
     TextDelta,
     TokenLogprob,
     ToolCallDelta,
+    ToolRan,
 )
 from octant.core.units import NS_PER_MS
 from octant.core.usage import FinishReason
 from octant.gateway.settings import GatewaySettings
-from tests.support.gateway import HELLO, STARTED, USAGE, Gateway, broken, running_gateway, says
+from tests.support.gateway import (
+    HELLO,
+    STARTED,
+    USAGE,
+    Gateway,
+    Script,
+    broken,
+    running_gateway,
+    says,
+)
+from tests.support.run_summaries import ANSWER, run_summary
 
 USER: Any = [{"role": "user", "content": "Hi"}]
 
@@ -211,6 +224,136 @@ async def test_extras_go_through_the_clients_own_doors(gateway: Gateway) -> None
     assert envelope.sampling.top_k == 5
     assert envelope.profile.value == "critical"
     assert envelope.deadline.origin is DeadlineOrigin.HEADER
+
+
+def summarised(*items: StreamItem) -> Script:
+    """A script whose terminal item carries a summary, as settlement fills it in."""
+
+    async def script(envelope: RequestEnvelope) -> AsyncIterator[StreamItem]:
+        for item in items:
+            if isinstance(item, Completed | Broken):
+                yield item._replace(summary=run_summary(envelope.request_id))
+            else:
+                yield item
+
+    return script
+
+
+OCTANT: dict[str, Any] = {"octant": {"tools": ["calculator"], "session": {"id": "ses_1"}}}
+
+
+async def test_the_report_comes_with_the_octant_object_and_only_then(gateway: Gateway) -> None:
+    gateway.path.script = summarised(*HELLO)
+    assert "octant" not in (await ask(gateway)).model_extra
+    completion = await ask(gateway, extra_body=OCTANT)
+    report = completion.model_extra["octant"]
+    assert report["id"] == completion._request_id
+    assert (report["route"]["id"], report["tools"][0]["tool"]) == ("tiny@2", "calculator")
+    assert completion.choices[0].message.content == "Hello"
+
+
+@pytest.mark.parametrize("include_usage", [False, True])
+async def test_a_stream_brings_the_report_without_choices_at_its_end(
+    gateway: Gateway, include_usage: bool
+) -> None:
+    gateway.path.script = summarised(*HELLO)
+    async with gateway.openai() as client:
+        stream = await client.chat.completions.create(
+            model="tiny",
+            messages=USER,
+            stream=True,
+            stream_options={"include_usage": include_usage},
+            extra_body=OCTANT,
+        )
+        *spoken, last = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in spoken) == "Hello"
+    assert all("octant" not in (chunk.model_extra or {}) for chunk in spoken)
+    assert last.choices == []
+    assert (last.usage is not None) == include_usage
+    assert last.model_extra is not None
+    assert last.model_extra["octant"]["status"] == "completed"
+    assert last.id == spoken[0].id
+
+
+async def test_the_streaming_helper_takes_the_report(gateway: Gateway) -> None:
+    gateway.path.script = summarised(*HELLO)
+    async with (
+        gateway.openai() as client,
+        client.chat.completions.stream(
+            model="tiny", messages=USER, extra_body={"octant": {}}
+        ) as stream,
+    ):
+        completion = await stream.get_final_completion()
+    assert completion.choices[0].message.content == "Hello"
+
+
+async def test_completions_bring_the_report_too(gateway: Gateway) -> None:
+    gateway.path.script = summarised(*HELLO)
+    extra: dict[str, Any] = {"octant": {"risk": "high"}}
+    async with gateway.openai() as client:
+        whole = await client.completions.create(model="tiny", prompt="Once", extra_body=extra)
+        stream = await client.completions.create(
+            model="tiny", prompt="Once", stream=True, extra_body=extra
+        )
+        *_, last = [chunk async for chunk in stream]
+    for answer in (whole, last):
+        assert answer.model_extra is not None
+        assert answer.model_extra["octant"]["cost_nano_usd"] == 70
+    assert gateway.path.envelopes[0].risk == "high"
+
+
+async def test_a_tool_that_octant_ran_is_not_proposed(gateway: Gateway) -> None:
+    ran = ToolRan("calculator", "{}", ANSWER)
+    gateway.path.script = summarised(*HELLO[:2], ran, *HELLO[2:])
+    for stream in (False, True):
+        answer = await ask(gateway, stream=stream, extra_body=OCTANT)
+        if stream:
+            chunks = [chunk async for chunk in answer]
+            assert all(not chunk.choices[0].delta.tool_calls for chunk in chunks if chunk.choices)
+        else:
+            assert answer.choices[0].message.tool_calls is None
+
+
+async def test_a_failure_brings_class_stage_and_report(gateway: Gateway) -> None:
+    gateway.path.script = summarised(broken(FailureKind.OUTPUT_INVALID, "No JSON."))
+    with pytest.raises(openai.UnprocessableEntityError) as raised:
+        await ask(gateway, extra_body=OCTANT)
+    assert raised.value.code == "output_invalid"
+    body: Any = raised.value.body
+    assert body["octant"] == {
+        "class": "policy",
+        "stage": "decode",
+        "retry": "never",
+        "request_id": raised.value.request_id,
+    }
+    assert raised.value.response.json()["octant"]["id"] == raised.value.request_id
+
+
+async def test_a_failed_stream_brings_its_report_with_the_error(gateway: Gateway) -> None:
+    gateway.path.script = summarised(*HELLO[:4], broken(FailureKind.ENGINE_LOST))
+    response = await gateway.chat(stream=True, **OCTANT)
+    last = json.loads(response.text.strip().rpartition("data: ")[2])
+    assert last["error"]["code"] == "engine_lost"
+    assert (last["octant"]["partial"], last["octant"]["completion_tokens"]) == (True, 3)
+    assert last["octant"]["attempts"][0]["error"]["code"] == "engine_lost"
+
+
+async def test_a_run_through_the_clients_own_post(gateway: Gateway) -> None:
+    gateway.path.script = summarised(*HELLO)
+    async with gateway.openai() as client:
+        run: Any = await client.post(
+            "/runs", cast_to=object, body={"model": "tiny", "input": "Hi", "metadata": {"a": "b"}}
+        )
+    assert (run["object"], run["output"]["text"], run["metadata"]) == ("run", "Hello", {"a": "b"})
+
+
+async def test_a_failed_run_raises_as_any_failure(gateway: Gateway) -> None:
+    gateway.path.script = summarised(broken(FailureKind.POLICY_BLOCKED, "A secret."))
+    async with gateway.openai() as client:
+        with pytest.raises(openai.BadRequestError) as raised:
+            await client.post("/runs", cast_to=object, body={"model": "tiny", "input": "Hi"})
+    assert raised.value.code == "policy_blocked"
+    assert raised.value.response.json()["object"] == "run"
 
 
 async def test_a_wrong_key(gateway: Gateway) -> None:
