@@ -1,9 +1,9 @@
 """Citations: the marks `[n]` of an answer, and whether passage n says what stands before them.
 
 Law: lexical, not clever, and wrong to the safe side where it can be. The sentence before a mark is
-supported when its words stand in the passage one after the other; or when one sentence of the
-passage has `COVERAGE` of its words that carry meaning, every number and every name in it, and
-denies as much as it does. Words from several sentences support nothing: so facts get swapped. Pure.
+supported when its words stand in the passage one after the other, or when one sentence there has
+`COVERAGE` of its words that carry meaning, every number and every name; and that sentence denies
+as much as it does. Words from several sentences support nothing: so facts get swapped. Pure.
 """
 
 import re
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from octant.context.passages import sentences
-from octant.context.words import spelled, words
+from octant.context.words import spelled, unspaced, words
 from octant.core.evidence import Citation, Evidence
 
 # Up to nine words that carry meaning all have to be there, inflection aside; of ten, one may be
@@ -31,6 +31,7 @@ have had will would can could may might shall should must there here so than the
 """
 _DENIAL = "not no never none nobody nothing neither nor without cannot"
 _FUNCTION_WORDS, _DENIALS = frozenset(_FUNCTION.split()), frozenset(_DENIAL.split())
+_EMPTY_WORDS = _FUNCTION_WORDS | _DENIALS
 # The longest first; what is left has to be recognisable.
 _ENDINGS = ("ing", "ed", "es", "s")
 _MIN_STEM = 3
@@ -54,12 +55,16 @@ def check(choice: int, answer: str, evidence: Evidence) -> tuple[Citation, ...]:
 
 def supports(passage: str, claim: str) -> bool:
     """Whether a passage says what a claim says, as far as words tell."""
-    said = words(claim)
-    if not set(said) - _FUNCTION_WORDS:
+    claimed = words(claim)
+    if not set(claimed) - _EMPTY_WORDS:
         return False
-    if f" {' '.join(said)} " in f" {' '.join(words(passage))} ":
+    stated = [words(sentence) for sentence in sentences(passage)]
+    quoted = [said for said in stated if _contains(said, claimed)]
+    if quoted:
+        return any(_denials(said) == _denials(claimed) for said in quoted)
+    if _contains(words(passage), claimed):
         return True
-    return any(_covers(words(sentence), claim) for sentence in sentences(passage))
+    return any(_covers(said, claim) for said in stated)
 
 
 def _claims(answer: str) -> Iterator[_Claim]:
@@ -87,16 +92,21 @@ def _covers(said: list[str], claim: str) -> bool:
     if not _exact(claim) <= set(said) or _denials(said) != _denials(claimed):
         return False
     known = {_stem(word) for word in said}
-    meaning = {_stem(word) for word in claimed if word not in _FUNCTION_WORDS}
+    meaning = {_stem(word) for word in claimed if word not in _EMPTY_WORDS}
     return len(meaning & known) >= COVERAGE * len(meaning)
 
 
 def _exact(claim: str) -> set[str]:
-    """Numbers, and names as far as capitals tell; the first word has one anyway."""
+    """Words that no other can stand for: numbers, single letters of scripts without spaces, and
+    names, as far as capitals tell; the first word has one anyway."""
     said = spelled(claim)
     names = {word for word in said[1:] if word[0].isupper()}
-    numbers = {word for word in said if any(letter.isdigit() for letter in word)}
-    return {word.casefold() for word in names | numbers} - _FUNCTION_WORDS
+    marked = {word for word in said if unspaced(word) or any(map(str.isdigit, word))}
+    return {word.casefold() for word in names | marked} - _EMPTY_WORDS
+
+
+def _contains(said: list[str], claimed: list[str]) -> bool:
+    return f" {' '.join(claimed)} " in f" {' '.join(said)} "
 
 
 def _denials(said: list[str]) -> int:

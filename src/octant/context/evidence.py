@@ -26,6 +26,9 @@ MAX_CHARS = 400_000
 _MAX_ID_CHARS = 200
 _MAX_TITLE_CHARS = 200
 
+# Counting tokens is the dear part: when so many in a row do not fit, the rest is not tried.
+_MAX_MISSES = 16
+
 EMPTY = "it holds no word"
 REPEATED = "it repeats an earlier passage"
 OVER_BUDGET = "it does not fit the token budget"
@@ -116,13 +119,17 @@ def _fitted(
     """
     worthy = [index for index in range(len(parts)) if index not in reasons]
     mark = f"\n[{len(worthy)}] "
-    left = budget - count(_LEAD)
+    left, misses = budget - count(_LEAD), 0
     tokens: dict[int, int] = {}
     for best in ranked([parts[index].line for index in worthy], question):
         needed = count(mark + parts[worthy[best]].line)
         if needed <= left:
             tokens[worthy[best]] = needed
-            left -= needed
+            left, misses = left - needed, 0
+        else:
+            misses += 1
+            if misses == _MAX_MISSES:
+                break
     return tokens
 
 

@@ -77,10 +77,9 @@ def _hard(text: str, span: Span) -> Iterator[Span]:
         limit = start + MAX_CHARS
         space = max(text.rfind(" ", start + 1, limit + 1), text.rfind("\n", start + 1, limit + 1))
         end = space if space > start else limit
-        yield Span(start, end)
-        start = end + (end == space)
-    if start < span.end:
-        yield Span(start, span.end)
+        yield from _stripped(text, Span(start, end))
+        start = end
+    yield from _stripped(text, Span(start, span.end))
 
 
 def _between(text: str, border: re.Pattern[str], span: Span) -> Iterator[Span]:
