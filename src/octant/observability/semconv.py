@@ -103,7 +103,10 @@ class _Mapping:
         if len(self._calls) < 2:
             return None
         trace, outcome = self._trace, self._outcome
-        told = self._common(_AGENT_PATH, PROVIDER) | self._of_sampling()
+        asked = self._of_sampling()
+        for of_calls_only in ("gen_ai.request.stream", "gen_ai.request.top_k"):
+            asked.pop(of_calls_only, None)
+        told = self._common(_AGENT_PATH, PROVIDER) | asked
         if outcome is not None:
             told |= _usage(
                 outcome.usage.prompt_tokens,
