@@ -177,23 +177,23 @@ def test_an_unknown_flag_is_a_mistake() -> None:
 def test_tables_and_lists_come_as_json_from_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("OCTANT_POLICY__DENIED_MODELS", '{"acme": ["big"]}')
+    monkeypatch.setenv("OCTANT_TOOLS__LOOKUP_TABLES", '{"acme": ["big"]}')
     monkeypatch.setenv("OCTANT_SERVER", '{"port": 9}')
     loaded = load_settings()
-    assert loaded.settings.policy.denied_models == {"acme": ("big",)}
+    assert loaded.settings.tools.lookup_tables == {"acme": ("big",)}
     assert loaded.settings.server.port == 9
     assert loaded.origins["server.port"] == ("env", "OCTANT_SERVER")
 
 
 def test_a_variable_that_is_not_json_names_its_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OCTANT_POLICY__DENIED_MODELS", '{"acme":')
-    assert "[policy]" in refused().message
+    monkeypatch.setenv("OCTANT_TOOLS__LOOKUP_TABLES", '{"acme":')
+    assert "[tools]" in refused().message
 
 
 def test_a_value_inside_a_table_is_blamed_on_the_table(tmp_path: Path) -> None:
-    file = write(tmp_path / "o.toml", "[policy]\ndenied_models = {acme = [1]}\n")
+    file = write(tmp_path / "o.toml", "[tools]\nlookup_tables = {acme = [1]}\n")
     failure = refused(file)
-    assert failure.message.startswith(f"{file}:2: policy.denied_models = ")
+    assert failure.message.startswith(f"{file}:2: tools.lookup_tables = ")
 
 
 def test_the_engine_has_room_for_all_that_admission_lets_in() -> None:

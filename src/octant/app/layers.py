@@ -9,16 +9,17 @@ from octant.adapters.openvino.settings import OpenVinoSettings
 from octant.adapters.sqlite.settings import SqliteSettings
 from octant.adapters.tools.settings import ToolSettings
 from octant.admission.settings import AdmissionSettings
+from octant.app.policy_file import policy_in_force
 from octant.app.settings import Settings
 from octant.compute.schedule import SchedulerSettings
 from octant.core.deployment import Recipe
-from octant.core.envelope import RiskClass
 from octant.core.limits import Objective, Profile, QueueLimit
 from octant.core.record import from_builtins, to_builtins
 from octant.core.route import Price
 from octant.core.units import NS_PER_MS, NanoUsd
 from octant.gateway.authentication import KeyCacheSettings
 from octant.gateway.settings import GatewaySettings
+from octant.governance.governor import Governor
 from octant.governance.policy import Policy
 from octant.observability.metrics import MetricsLimits
 from octant.orchestration.breaker import BreakerSettings
@@ -100,12 +101,17 @@ def _max_inside(settings: Settings) -> dict[Profile, int]:
 
 
 def policy(settings: Settings) -> Policy:
-    """The policy document."""
-    bounds = settings.policy.max_input_bytes.model_dump(exclude_none=True)
+    """The part of the policy file that the request path asks by itself."""
+    document = policy_in_force(settings).document
     return Policy(
-        denied_models=settings.policy.denied_models,
-        max_input_bytes={RiskClass(name): limit for name, limit in bounds.items()},
+        denied_models={tenant: rules.denied_models for tenant, rules in document.tenants.items()},
+        max_input_bytes=document.max_input_bytes,
     )
+
+
+def governor(settings: Settings) -> Governor:
+    """Governance by the policy file. Raises Failed when the file cannot be enforced."""
+    return Governor(policy_in_force(settings).document)
 
 
 def request_path(settings: Settings) -> PathSettings:

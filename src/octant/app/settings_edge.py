@@ -182,18 +182,9 @@ class AdmissionSection(Section):
         return self
 
 
-class InputBytesSection(Section):
-    """Largest input text by risk class; unset is bounded by limits.max_body_bytes only."""
-
-    low: int | None = setting(None, "For requests of low risk.", ge=0)
-    medium: int | None = setting(None, "For requests of medium risk.", ge=0)
-    high: int | None = setting(None, "For requests of high risk.", ge=0)
-
-
 class PolicySection(Section):
-    """Rules checked before any work is done for a request."""
+    """Rules checked before and after a model, and before every action."""
 
-    denied_models: dict[str, tuple[str, ...]] = setting(
-        {}, "Models that a tenant may not use, by tenant id."
+    path: str = setting(
+        "", "The policy file; empty is the policy that comes with Octant (`octant policy show`)."
     )
-    max_input_bytes: InputBytesSection = InputBytesSection()

@@ -1,0 +1,312 @@
+"""Governor: the only door to governance; every question of the request path is asked here.
+
+    admit(envelope)            who may ask this at all, before any work
+    screen(envelope, ...)      what of it a model may see
+    authorise_tool, authorise  each action, when it is about to happen
+    screen_text(...)           what a tool said
+    guard(...)                 what of the answer a caller may see
+
+Law: every answer is a Verdict with the version of the policy, the rule and the reason; it follows
+from the document and the question alone. Authority is the principal's, and nothing in a text can
+widen it (GV1, GV2).
+"""
+
+import json
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from octant.core.content import TokenPrompt
+from octant.core.envelope import RequestEnvelope
+from octant.core.evidence import Document
+from octant.core.failure import Failure, FailureKind
+from octant.core.identity import Principal
+from octant.core.ids import TenantId
+from octant.core.stage import Stage
+from octant.core.tools import SideEffect, ToolSpec
+from octant.core.verdict import Decision, Verdict
+from octant.governance.authorization import Action, Authoriser, Rule, Ruling
+from octant.governance.document import PolicyDocument
+from octant.governance.pii.kinds import PiiAction, PiiKind, Where
+from octant.governance.pii.plain import plain
+from octant.governance.pii.recognise import Recogniser
+from octant.governance.screening import (
+    Choices,
+    Directions,
+    Screen,
+    redacted,
+    screen_documents,
+    screen_input,
+    texts_of,
+)
+from octant.governance.stream_guard import GuardSettings, StreamGuard
+from octant.governance.stream_lane import OutputRules
+from octant.governance.vault import Vault
+
+INPUT_BYTES = "input.max_bytes"
+UNSCREENED = "pii.input.unscreened_tokens"
+MAX_TENANTS = 1_024
+"""Tenants whose choices are kept ready; to make them again takes 100 us."""
+
+
+class Screened(NamedTuple):
+    """The envelope as it goes on, what was taken out of it, and what was decided.
+
+    `recordable` is False where what stayed in it must not be kept with telemetry.
+    """
+
+    envelope: RequestEnvelope
+    vault: Vault
+    verdict: Verdict
+    recordable: bool
+
+
+class ScreenedText(NamedTuple):
+    """A text as it goes on. On a BLOCK it is empty."""
+
+    text: str
+    verdict: Verdict
+
+
+class _Tenant(NamedTuple):
+    directions: Directions
+    guard: GuardSettings
+    telemetry: Recogniser
+    records: bool
+    denied_models: frozenset[str]
+
+
+class Governor:
+    """One policy document, ready to be asked. Stateless but for what it remembers of answers."""
+
+    def __init__(self, document: PolicyDocument) -> None:
+        self.document = document
+        self.version = document.version
+        self._authoriser = Authoriser(document.authorization)
+        self._tenant = lru_cache(MAX_TENANTS)(self._make_tenant)
+        self._recogniser = lru_cache(2 ** len(PiiKind))(self._make_recogniser)
+
+    def admit(self, envelope: RequestEnvelope) -> Verdict:
+        """Whether the request may be worked on; the first rule against it is told."""
+        principal, model = envelope.principal, envelope.model.name
+        used = self.authorise(
+            principal,
+            Action.USE_MODEL,
+            model,
+            {
+                "name": model,
+                "risk": envelope.risk.value,
+                "profile": envelope.profile.value,
+                "api": envelope.api.value,
+            },
+        )
+        if used.decision is Decision.BLOCK:
+            return used
+        if model in self._tenant(principal.tenant).denied_models:
+            reason = f"This tenant may not use the model {model!r}."
+            return self._verdict(Decision.BLOCK, Rule.TENANT_MODELS, reason)
+        refused = self._refused_use(envelope) or self._oversize(envelope)
+        return refused or used
+
+    def screen(self, envelope: RequestEnvelope, placeholders: dict[str, str]) -> Screened:
+        """The envelope as a model may see it; `placeholders` are those of its session.
+
+        On a BLOCK the envelope is the one that was given.
+        """
+        tenant = self._tenant(envelope.principal.tenant)
+        screen = Screen(vault := Vault(placeholders))
+        treated = screen_input(envelope.input, screen, tenant.directions)
+        documents = screen_documents(envelope.context.documents, screen, tenant.directions.context)
+        if screen.blocked:
+            return Screened(envelope, vault, self._screened(screen), False)
+        changed = msgspec.structs.replace(
+            envelope,
+            input=treated,
+            context=msgspec.structs.replace(envelope.context, documents=documents),
+        )
+        if isinstance(envelope.input, TokenPrompt):
+            verdict = self._unscreened(tenant)
+        else:
+            verdict = self._screened(screen)
+        return Screened(changed, vault, verdict, tenant.records and _is_clean(changed, tenant))
+
+    def screen_text(self, tenant: TenantId, where: Where, text: str, vault: Vault) -> ScreenedText:
+        """One text as a model may see it: what a tool said (`where` CONTEXT)."""
+        screen = Screen(vault)
+        directions = self._tenant(tenant).directions
+        choices = directions.context if where is Where.CONTEXT else directions.input
+        treated = screen.text(text, where, choices)
+        return ScreenedText("" if screen.blocked else treated, self._screened(screen))
+
+    def authorise_tool(
+        self, principal: Principal, spec: ToolSpec, arguments: dict[str, Any]
+    ) -> Verdict:
+        """Whether this call of a tool may be made."""
+        told = {
+            "name": spec.name,
+            "side_effect": spec.side_effect.value,
+            "version": spec.version,
+            "arguments": json.dumps(arguments, sort_keys=True, ensure_ascii=False),
+        }
+        return self.authorise(principal, Action.USE_TOOL, spec.name, told)
+
+    def authorise(
+        self, principal: Principal, action: Action, resource_id: str, attributes: dict[str, str]
+    ) -> Verdict:
+        """Whether the principal may do this. Raises KeyError for an attribute that is not known."""
+        return self._ruled(self._authoriser.ask(principal, action, resource_id, attributes))
+
+    def guard(self, tenant: TenantId, vault: Vault, choices: int) -> StreamGuard:
+        """A guard for one answer of `choices` choices."""
+        return StreamGuard(self._tenant(tenant).guard, vault, choices)
+
+    def records_content(self, tenant: TenantId) -> bool:
+        """Whether tokens of the tenant's runs may be kept at all; a run can still hold a value."""
+        return self._tenant(tenant).records
+
+    def telemetry_text(self, tenant: TenantId, text: str) -> str:
+        """The text as it may stand in logs, spans and records."""
+        recogniser = self._tenant(tenant).telemetry
+        read = plain(text)
+        parts: list[str] = []
+        place = 0
+        for found in recogniser.scan(read.text):
+            parts += (text[place : read.original(found.start, len(text))], redacted(found.kind))
+            place = read.original(found.end, len(text))
+        return "".join((*parts, text[place:]))
+
+    def refusal(self, verdict: Verdict, stage: Stage) -> Failure:
+        """What a caller is told of a BLOCK: missing authority, size, or another rule."""
+        if verdict.rule == INPUT_BYTES:
+            kind = FailureKind.REQUEST_TOO_LARGE
+        elif verdict.rule.startswith("authorise."):
+            kind = FailureKind.PERMISSION_DENIED
+        else:
+            kind = FailureKind.POLICY_BLOCKED
+        return Failure(
+            kind=kind,
+            stage=stage,
+            message=verdict.reason,
+            detail={"rule": verdict.rule, "policy_version": verdict.policy_version},
+        )
+
+    def _refused_use(self, envelope: RequestEnvelope) -> Verdict | None:
+        for name in envelope.tools.allowed:
+            ruling = self._could_use(envelope.principal, name)
+            if not ruling.allowed:
+                reason = f"The tool {name!r} may not be used: {ruling.reason}"
+                return self._ruled(ruling._replace(reason=reason))
+        for document in envelope.context.documents:
+            ruling = self._may_read(envelope.principal, document)
+            if not ruling.allowed:
+                reason = f"The document {document.id!r} may not be used: {ruling.reason}"
+                return self._ruled(ruling._replace(reason=reason))
+        return None
+
+    def _could_use(self, principal: Principal, name: str) -> Ruling:
+        """What a tool does is known when it is called: here it passes if it may do anything."""
+        rulings = [
+            self._authoriser.ask(
+                principal,
+                Action.USE_TOOL,
+                name,
+                {"name": name, "side_effect": side_effect.value},
+            )
+            for side_effect in SideEffect
+        ]
+        return next((ruling for ruling in rulings if ruling.allowed), rulings[0])
+
+    def _may_read(self, principal: Principal, document: Document) -> Ruling:
+        told = {"classification": document.classification.value, "source": document.source}
+        return self._authoriser.ask(principal, Action.USE_SOURCE, document.id, told)
+
+    def _oversize(self, envelope: RequestEnvelope) -> Verdict | None:
+        limit = self.document.max_input_bytes.get(envelope.risk)
+        if limit is None or envelope.input_bytes <= limit:
+            return None
+        return self._verdict(
+            Decision.BLOCK,
+            INPUT_BYTES,
+            f"The input has {envelope.input_bytes} bytes; requests of risk class "
+            f"{envelope.risk.value!r} may have {limit}.",
+        )
+
+    def _screened(self, screen: Screen) -> Verdict:
+        found = {kind.value: count for kind, count in sorted(screen.findings.items())}
+        if screen.literals:
+            found["placeholder"] = screen.literals
+        if screen.blocked:
+            kind, where = next(iter(screen.blocked.items()))
+            reason = f"The {where.value} holds a value of kind {kind.value!r}, which is blocked."
+            rule, decision = f"pii.{where.value}.{kind.value}", Decision.BLOCK
+        elif found:
+            reason = f"{sum(found.values())} values were replaced before the model saw them."
+            rule, decision = "pii.input", Decision.CHANGE
+        else:
+            reason = "Nothing had to be replaced."
+            rule, decision = "pii.input", Decision.ALLOW
+        return self._verdict(decision, rule, reason, found)
+
+    def _unscreened(self, tenant: _Tenant) -> Verdict:
+        if tenant.directions.input.blocks():
+            reason = "Prompts of token ids cannot be screened; send text."
+            return self._verdict(Decision.BLOCK, UNSCREENED, reason)
+        if not tenant.directions.input.actions:
+            return self._verdict(Decision.ALLOW, "pii.input", "Nothing had to be replaced.")
+        return self._verdict(Decision.WARN, UNSCREENED, "A prompt of token ids was not screened.")
+
+    def _ruled(self, ruling: Ruling) -> Verdict:
+        decision = Decision.ALLOW if ruling.allowed else Decision.BLOCK
+        return self._verdict(decision, ruling.rule, ruling.reason)
+
+    def _verdict(
+        self, decision: Decision, rule: str, reason: str, findings: dict[str, int] | None = None
+    ) -> Verdict:
+        return Verdict(
+            decision=decision,
+            policy_version=self.version,
+            rule=str(rule),
+            reason=reason,
+            findings=findings or {},
+        )
+
+    def _make_tenant(self, tenant: TenantId) -> _Tenant:
+        actions = {where: self._acted(tenant, where) for where in Where}
+        pseudonyms = any(
+            PiiAction.PSEUDONYMISE in actions[where].values()
+            for where in (Where.INPUT, Where.CONTEXT)
+        )
+        kinds = {where: self._recogniser(frozenset(actions[where])) for where in Where}
+        records = self.document.records(tenant)
+        watched = records and actions[Where.TELEMETRY]
+        return _Tenant(
+            directions=Directions(
+                Choices(actions[Where.INPUT], kinds[Where.INPUT], pseudonyms),
+                Choices(actions[Where.CONTEXT], kinds[Where.CONTEXT], pseudonyms),
+            ),
+            guard=GuardSettings(
+                self.version,
+                OutputRules(kinds[Where.OUTPUT], actions[Where.OUTPUT]),
+                kinds[Where.TELEMETRY] if watched else None,
+            ),
+            telemetry=kinds[Where.TELEMETRY],
+            records=records,
+            denied_models=frozenset(self.document.denied_models(tenant)),
+        )
+
+    def _acted(self, tenant: TenantId, where: Where) -> dict[PiiKind, PiiAction]:
+        """The kinds to which something happens."""
+        chosen = self.document.actions(tenant, where)
+        return {kind: action for kind, action in chosen.items() if action is not PiiAction.ALLOW}
+
+    def _make_recogniser(self, kinds: frozenset[PiiKind]) -> Recogniser:
+        return Recogniser(kinds, self.document.phone_regions)
+
+
+def _is_clean(envelope: RequestEnvelope, tenant: _Tenant) -> bool:
+    """Whether nothing in it is of a kind that telemetry must not hold."""
+    if not tenant.telemetry.kinds:
+        return True
+    texts = texts_of(envelope.input, envelope.context.documents)
+    return not any(tenant.telemetry.scan(plain(text).text) for text in texts)
