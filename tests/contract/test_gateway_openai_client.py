@@ -12,7 +12,6 @@ from octant.core.envelope import RequestEnvelope
 from octant.core.failure import FailureKind
 from octant.core.limits import DeadlineOrigin
 from octant.core.stream import (
-    Broken,
     ChoiceFinished,
     Completed,
     PositionLogprobs,
@@ -30,12 +29,11 @@ from tests.support.gateway import (
     STARTED,
     USAGE,
     Gateway,
-    Script,
     broken,
     running_gateway,
     says,
 )
-from tests.support.run_summaries import ANSWER, run_summary
+from tests.support.run_summaries import ANSWER, summarised
 
 USER: Any = [{"role": "user", "content": "Hi"}]
 
@@ -224,19 +222,6 @@ async def test_extras_go_through_the_clients_own_doors(gateway: Gateway) -> None
     assert envelope.sampling.top_k == 5
     assert envelope.profile.value == "critical"
     assert envelope.deadline.origin is DeadlineOrigin.HEADER
-
-
-def summarised(*items: StreamItem) -> Script:
-    """A script whose terminal item carries a summary, as settlement fills it in."""
-
-    async def script(envelope: RequestEnvelope) -> AsyncIterator[StreamItem]:
-        for item in items:
-            if isinstance(item, Completed | Broken):
-                yield item._replace(summary=run_summary(envelope.request_id))
-            else:
-                yield item
-
-    return script
 
 
 OCTANT: dict[str, Any] = {"octant": {"tools": ["calculator"], "session": {"id": "ses_1"}}}

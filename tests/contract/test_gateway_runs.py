@@ -11,12 +11,11 @@ import pytest
 from octant.core.content import ChatInput
 from octant.core.envelope import Api, RequestEnvelope
 from octant.core.failure import RULES, FailureKind
-from octant.core.outcome import OutcomeStatus
-from octant.core.stream import Broken, Completed, StreamItem, TextDelta
+from octant.core.stream import Completed, StreamItem, TextDelta
 from octant.gateway.schemas import CONTRACTS, schema
 from octant.gateway.settings import GatewaySettings
 from tests.support.gateway import HELLO, STARTED, USAGE, Gateway, broken, running_gateway, says
-from tests.support.run_summaries import run_summary
+from tests.support.run_summaries import summarised
 
 SETTINGS = GatewaySettings(keep_alive_interval_ms=40, overdue_grace_ms=1)
 REQUEST = jsonschema_rs.validator_for(schema("run-request.v1"))
@@ -58,27 +57,8 @@ def events_of(text: str) -> list[dict[str, Any]]:
     return events
 
 
-def settled(*items: StreamItem) -> Any:
-    """A script whose terminal item carries a summary of the request."""
-
-    async def script(envelope: RequestEnvelope) -> AsyncIterator[StreamItem]:
-        for item in items:
-            if isinstance(item, Completed | Broken):
-                status = OutcomeStatus.COMPLETED
-                if isinstance(item, Broken):
-                    status = OutcomeStatus.FAILED
-                summary = run_summary(
-                    envelope.request_id, trace_id=envelope.trace_id, status=status
-                )
-                yield item._replace(summary=summary)
-            else:
-                yield item
-
-    return script
-
-
 async def test_a_run_is_answered_whole(gateway: Gateway) -> None:
-    gateway.path.script = settled(*HELLO)
+    gateway.path.script = summarised(*HELLO)
     response = await ask(gateway, metadata={"a": "b"})
     assert response.status_code == 200
     assert int(response.headers["openai-processing-ms"]) >= 0
@@ -148,7 +128,7 @@ async def test_a_refused_body_never_becomes_a_run(gateway: Gateway) -> None:
 async def test_a_failure_has_its_own_status_and_is_a_run(
     gateway: Gateway, kind: FailureKind, stream: bool
 ) -> None:
-    gateway.path.script = settled(broken(kind, "Because.", retry_after_ns=1_500_000_000))
+    gateway.path.script = summarised(broken(kind, "Because.", retry_after_ns=1_500_000_000))
     response = await ask(gateway, stream=stream)
     rule = RULES[kind]
     assert response.status_code == rule.status
@@ -160,7 +140,7 @@ async def test_a_failure_has_its_own_status_and_is_a_run(
 
 
 async def test_a_stream_is_events_with_names_and_numbers(gateway: Gateway) -> None:
-    gateway.path.script = settled(*HELLO)
+    gateway.path.script = summarised(*HELLO)
     response = await ask(gateway, stream=True)
     assert response.status_code == 200
     assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -178,7 +158,7 @@ async def test_a_stream_is_events_with_names_and_numbers(gateway: Gateway) -> No
 
 
 async def test_a_failure_in_the_middle_ends_the_stream_with_the_run(gateway: Gateway) -> None:
-    gateway.path.script = settled(*HELLO[:4], broken(FailureKind.ENGINE_LOST, "It died."))
+    gateway.path.script = summarised(*HELLO[:4], broken(FailureKind.ENGINE_LOST, "It died."))
     events = events_of((await ask(gateway, stream=True)).text)
     assert events[-1]["type"] == "run.failed"
     assert events[-1]["run"]["error"]["message"] == "It died."

@@ -1,9 +1,11 @@
 """A summary as settlement fills it in, for tests of what is made of it."""
 
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import msgspec
 
+from octant.core.envelope import RequestEnvelope
 from octant.core.evidence import Citation, Passage
 from octant.core.evidence import Classification as Class
 from octant.core.failure import Failure, FailureKind
@@ -11,6 +13,7 @@ from octant.core.ids import ReleaseId, RequestId, RouteId, SessionId, TraceId
 from octant.core.outcome import OutcomeStatus
 from octant.core.session import SessionChange
 from octant.core.stage import Stage
+from octant.core.stream import Broken, Completed, StreamItem
 from octant.core.summary import (
     AttemptSummary,
     PolicyDecision,
@@ -89,3 +92,28 @@ def run_summary(request: str = "req_1", **changes: Any) -> RunSummary:
         duration_ns=11,
     )
     return msgspec.structs.replace(ordinary, **changes)
+
+
+def summarised(
+    *items: StreamItem,
+) -> Callable[[RequestEnvelope], AsyncIterator[StreamItem]]:
+    """A script whose terminal item carries a summary of the request, as settlement gives it."""
+
+    async def script(envelope: RequestEnvelope) -> AsyncIterator[StreamItem]:
+        for item in items:
+            match item:
+                case Completed():
+                    summary = run_summary(envelope.request_id, trace_id=envelope.trace_id)
+                    yield item._replace(summary=summary)
+                case Broken():
+                    summary = run_summary(
+                        envelope.request_id,
+                        trace_id=envelope.trace_id,
+                        status=OutcomeStatus.FAILED,
+                        failure=item.failure,
+                    )
+                    yield item._replace(summary=summary)
+                case _:
+                    yield item
+
+    return script

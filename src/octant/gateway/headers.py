@@ -33,7 +33,9 @@ READ: dict[str, str] = {
     "x-stainless-read-timeout": "Seconds without a byte after which OpenAI's clients give up.",
 }
 SENT: dict[str, str] = {
-    "content-type": "application/json, text/event-stream or the format of metrics.",
+    "content-type": (
+        "application/json, text/event-stream, application/schema+json or the format of metrics."
+    ),
     "content-length": "On everything but streams.",
     "cache-control": "no-store on streams.",
     "x-accel-buffering": "no on streams, so that proxies pass events on at once.",

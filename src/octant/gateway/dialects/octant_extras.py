@@ -199,7 +199,8 @@ CONSTRAINT_FIELDS: tuple[Field, ...] = (
 )
 OCTANT_FIELD = taken(
     "octant",
-    "What OpenAI's API has no field for; [the octant object](octant-object.md).",
+    "What OpenAI's API has no field for: an object with profile, deadline_ms, budget, session, "
+    "documents, context, tools, max_steps, output, risk, trace, cache_salt or model.",
     *EXTRA_FIELDS,
     taken("model", "Which routes of the model may answer.", *CONSTRAINT_FIELDS),
 )

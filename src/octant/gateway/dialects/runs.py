@@ -98,7 +98,7 @@ FIELDS: Table = table(
         "A text, an array of messages, or an object with them and tools of yours.",
         taken(
             "messages",
-            "At least one [message](chat-completions.md#messages); a text is one of a user.",
+            "At least one message, as in chat completions; a text is one message of a user.",
         ),
         taken(
             "tools",
