@@ -24,10 +24,14 @@ LONG: dict[str, Any] = {
 }
 
 
+# With a second route there would be somewhere else to go.
+ALONE = {"OCTANT_DEPLOYMENTS__PRECISE": "false"}
+
+
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[RunningServer]:
     """A server that a test may break; a hang counts after 1.5 s without progress."""
-    environment = {"OCTANT_ENGINE__STALL_MS": "1500"}
+    environment = ALONE | {"OCTANT_ENGINE__STALL_MS": "1500"}
     with running_server(tmp_path / "data", environment=environment) as started:
         yield started
 
@@ -214,7 +218,7 @@ def test_kill_9_loses_no_acknowledged_request_and_leaves_no_engine(tmp_path: Pat
 
 def test_a_stream_that_outlasts_the_grace_ends_in_one_typed_event(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    environment = {"OCTANT_SERVER__DRAIN_GRACE_MS": "300"}
+    environment = ALONE | {"OCTANT_SERVER__DRAIN_GRACE_MS": "300"}
     with running_server(data_dir, environment=environment) as server:
         key, body = server.key, {"model": server.model} | LONG
         with (
@@ -248,10 +252,10 @@ def test_a_start_that_fails_says_why_and_leaves_no_traceback(tmp_path: Path) -> 
 
 def test_what_a_killed_server_left_behind_is_swept(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    with running_server(data_dir) as server:
+    with running_server(data_dir, environment=ALONE) as server:
         key = server.key
         server.process.kill()
         server.process.wait()
     assert list((data_dir / "run").iterdir())
-    with running_server(data_dir, key=key) as server:
+    with running_server(data_dir, environment=ALONE, key=key) as server:
         assert len(list((data_dir / "run").iterdir())) == 1

@@ -65,12 +65,19 @@ class RunningServer(NamedTuple):
         )
 
     def engine_pid(self) -> int:
-        """The process id of the engine: the server's only child that runs the engine module."""
+        """The process id of the engine that was started first."""
+        pids = self.engine_pids()
+        assert pids, f"server {self.process.pid} has no engine"
+        return pids[0]
+
+    def engine_pids(self) -> list[int]:
+        """The server's children that run the engine module."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        for child in children.split():
-            if b"octant.app.engine_process" in Path(f"/proc/{child}/cmdline").read_bytes():
-                return int(child)
-        raise AssertionError(f"server {self.process.pid} has no engine among {children!r}")
+        return [
+            int(child)
+            for child in children.split()
+            if b"octant.app.engine_process" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
 
 
 def eventually(holds: Callable[[], bool], what: str, timeout_s: float = 30) -> None:

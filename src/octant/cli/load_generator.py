@@ -1,6 +1,7 @@
 """Load generator: many streamed requests at once, from a process of its own.
 
-    line in:  {"url", "key", "model", "concurrency", "prompt_tokens", "max_tokens", "seed"}
+    line in:  {"url", "key", "model", "concurrency", "prompt_tokens", "max_tokens", "seed"}, and
+              "min_tokens" where answers must be text, not ends that are ignored
     line out: {"decode_tokens_per_s", "ttft_ms": [...], "itl_ms": [...], "tokens", "wall_s"},
               or {"failure": {...}}
 
@@ -104,8 +105,11 @@ class _Stream:
         events = [part.strip() for part in self._tail.split(b"\n\n") if part.strip()]
         if not events or events[-1] != _DONE:
             raise unavailable(f"A stream broke off: {self._tail[-300:]!r} ({answer.status}).")
+        content = self._content()
+        if not content:
+            raise unavailable("An answer held no text at all. Measure with another seed.")
         usage = json.loads(events[-2].removeprefix(_EVENT))["usage"]
-        return StreamTimes(self.sent_ns, self._content(), usage["completion_tokens"])
+        return StreamTimes(self.sent_ns, content, usage["completion_tokens"])
 
     def _content(self) -> tuple[Arrival, ...]:
         """Without the last three events (finish reason, usage, end), which bring no token."""
@@ -131,6 +135,7 @@ def completion_body(question: dict[str, Any], number: int) -> bytes:
         "model": question["model"],
         "prompt": prompt,
         "max_tokens": question["max_tokens"],
+        "min_tokens": question.get("min_tokens", 0),
         "ignore_eos": True,
         "temperature": 0,
         "stream": True,

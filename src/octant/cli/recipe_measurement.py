@@ -17,6 +17,7 @@ from octant.cli import machine
 from octant.cli.asking import asking
 from octant.cli.json_child import JsonChild, json_child
 from octant.cli.private_server import PrivateServer, private_server
+from octant.cli.serve_benchmark import Shape
 from octant.cli.session import Session
 from octant.core.deployment import MeasuredFigures, Recipe
 from octant.core.failure import Failed, Failure, FailureKind
@@ -27,7 +28,8 @@ from octant.lifecycle.recipes import Measurement
 
 _AT_ONCE = (1, 8)
 _PROMPT_TOKENS = 64
-_NEW_TOKENS = 128
+# Long enough that all requests decode at once for most of the time, also of a small model.
+_NEW_TOKENS = 512
 # Enough for the first token to be there; the prompt is what is timed.
 _PREFILL_NEW_TOKENS = 32
 _ASKED_AT_ONCE = 8
@@ -159,34 +161,38 @@ async def _time(
     decode: dict[str, float] = {}
     for at_once in _AT_ONCE:
         advanced(f"{at_once} at once")
-        # The first one warms up and is not counted.
-        told = [
-            await load.ask(_question(server, at_once, _PROMPT_TOKENS, _NEW_TOKENS, number))
-            for number in range(rounds + 1)
-        ][1:]
+        new_tokens = min(_NEW_TOKENS, recipe.max_context - _PROMPT_TOKENS)
+        shape = Shape(_PROMPT_TOKENS, new_tokens, rounds)
+        told = await _rounds(server, load, shape, at_once)
         ttft[str(at_once)] = round(median([ms for one in told for ms in one["ttft_ms"]]), 2)
         decode[str(at_once)] = round(median([one["decode_tokens_per_s"] for one in told]), 1)
     advanced("prefill")
     length = min(recipe.working_context, recipe.max_context - _PREFILL_NEW_TOKENS)
-    told = [
-        await load.ask(_question(server, 1, length, _PREFILL_NEW_TOKENS, 1_000 + number))
-        for number in range(rounds + 1)
-    ][1:]
+    told = await _rounds(server, load, Shape(length, _PREFILL_NEW_TOKENS, rounds), 1)
     prefill = length * 1_000 / median([one["ttft_ms"][0] for one in told])
     return Speeds(ttft, decode, round(prefill, 1))
 
 
-def _question(
-    server: PrivateServer, at_once: int, prompt_tokens: int, new_tokens: int, number: int
-) -> dict[str, Any]:
+async def _rounds(
+    server: PrivateServer, load: JsonChild, shape: Shape, at_once: int
+) -> list[dict[str, Any]]:
+    """As many rounds as asked for, after one that warms up and is not counted."""
+    return [
+        await load.ask(_question(server, shape, at_once, number))
+        for number in range(shape.rounds + 1)
+    ][1:]
+
+
+def _question(server: PrivateServer, shape: Shape, at_once: int, number: int) -> dict[str, Any]:
     return {
         "url": server.target.url,
         "key": server.target.key,
         "model": server.model,
         "concurrency": at_once,
-        "prompt_tokens": prompt_tokens,
-        "max_tokens": new_tokens,
-        "seed": at_once * 10_000 + number,
+        "prompt_tokens": shape.prompt_tokens,
+        "max_tokens": shape.new_tokens,
+        "min_tokens": shape.new_tokens,
+        "seed": at_once * 10_000 + shape.prompt_tokens * 100 + number,
     }
 
 
