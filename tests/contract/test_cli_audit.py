@@ -142,6 +142,16 @@ def test_a_broken_chain_is_named_and_fails(
     assert told in told_again.out
 
 
+def test_a_head_that_is_no_text_any_more_is_named_and_hinders_nobody(data_dir: Path) -> None:
+    vandalise(data_dir, "UPDATE audit SET digest = CAST(x'ff00fe' AS TEXT) WHERE seq = 5")
+
+    on_store(data_dir, lambda store: store.settle(settlement(50)))
+    found = octant(data_dir, "audit", "verify", "--json")
+
+    assert found.code == ExitCode.FAILED_CHECK
+    assert (found.json["problem"]["what"], found.json["problem"]["seq"]) == ("changed", 5)
+
+
 def test_a_log_that_was_cut_off_shows_by_the_head_only(data_dir: Path) -> None:
     head = octant(data_dir, "audit", "verify", "--json").json["head"]
     vandalise(data_dir, "DELETE FROM audit WHERE seq > 3")

@@ -14,7 +14,10 @@ from octant.adapters.sqlite.rows import Row
 from octant.adapters.sqlite.schema import audit
 from octant.core.audit import ChainHead, next_head
 
-_HEAD = select(audit.c.seq, audit.c.digest).order_by(audit.c.seq.desc()).limit(1)
+# Text is read as bytes: what somebody put into the file need not be text any more, and the chain
+# has to be read, and to go on, all the same.
+_DIGEST = cast(audit.c.digest, LargeBinary)
+_HEAD = select(audit.c.seq, _DIGEST).order_by(audit.c.seq.desc()).limit(1)
 _AS_BYTES = tuple(
     cast(audit.c[name], LargeBinary).label(name)
     for name in ("record", "previous", "digest", "tenant", "request_id", "action", "at_unix_ns")
@@ -24,7 +27,7 @@ _AS_BYTES = tuple(
 async def read_head(connection: AsyncConnection) -> ChainHead:
     """The last record that is committed or of this transaction."""
     last = (await connection.execute(_HEAD)).one_or_none()
-    return ChainHead() if last is None else ChainHead(*last)
+    return ChainHead() if last is None else ChainHead(last[0], last[1].decode(errors="replace"))
 
 
 async def append(connection: AsyncConnection, head: ChainHead, records: list[Row]) -> ChainHead:

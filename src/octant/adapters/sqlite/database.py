@@ -65,12 +65,10 @@ def reading_engine(settings: SqliteSettings) -> AsyncEngine:
 
 async def migrate(connection: AsyncConnection) -> None:
     """Brings the schema to HEAD. Raises UnknownSchema on a file newer than this program."""
-    version = await connection.run_sync(schema_version)
-    await connection.rollback()
-    if version == HEAD:
-        return
     async with connection.begin():
-        await connection.run_sync(upgrade)
+        # Looked at under the write lock: of several processes that start, one migrates.
+        if await connection.run_sync(schema_version) != HEAD:
+            await connection.run_sync(upgrade)
 
 
 async def check_writable(connection: AsyncConnection) -> None:

@@ -94,7 +94,9 @@ class SqliteStore:
             await engine.dispose()
 
     async def put_tenant(self, tenant: Tenant) -> None:
-        await self._open_writer().write(Put(tenants, rows.of_tenant(tenant)))
+        await self._open_writer().write(
+            Put(tenants, _encoded(f"tenant {tenant.id}", rows.of_tenant, tenant))
+        )
 
     async def tenant(self, tenant: TenantId) -> Tenant | None:
         query = select(tenants.c.record).where(tenants.c.id == tenant)
@@ -106,7 +108,7 @@ class SqliteStore:
 
     async def put_key(self, key: ApiKey) -> None:
         """Raises Failed(CONFLICT) when another key has the prefix, NOT_FOUND without the tenant."""
-        await self._open_writer().write(Put(api_keys, rows.of_key(key)))
+        await self._open_writer().write(Put(api_keys, _encoded(f"key {key.id}", rows.of_key, key)))
 
     async def key_by_prefix(self, prefix: str) -> ApiKey | None:
         query = select(api_keys.c.record).where(api_keys.c.prefix == prefix)
@@ -198,7 +200,9 @@ class SqliteStore:
                 f"A new session has no turns, so its version is 0, not {session.version}.",
                 stage=Stage.SESSION,
             )
-        await self._open_writer().write(PutSession(rows.of_session(session)))
+        await self._open_writer().write(
+            PutSession(_encoded(f"session {session.id}", rows.of_session, session))
+        )
 
     async def branch_session(self, new: Session) -> None:
         if new.parent is None:
@@ -207,7 +211,8 @@ class SqliteStore:
                 f"The session {new.id} names no parent to branch from.",
                 stage=Stage.SESSION,
             )
-        row = rows.of_session(replace(new, version=new.parent_version))
+        branch = replace(new, version=new.parent_version)
+        row = _encoded(f"session {new.id}", rows.of_session, branch)
         await self._open_writer().write(BranchSession(row, new.parent))
 
     async def conversation(self, tenant: TenantId, session: SessionId) -> Conversation | None:
@@ -228,7 +233,9 @@ class SqliteStore:
                 FailureKind.INVALID_VALUE,
                 f"The recipe {recipe.name} has no digest, so nothing could name it.",
             )
-        await self._open_writer().write(PutRecipe(rows.of_recipe(recipe)))
+        await self._open_writer().write(
+            PutRecipe(_encoded(f"recipe {recipe.name}", rows.of_recipe, recipe))
+        )
 
     async def recipe(self, digest: str) -> Recipe | None:
         query = select(recipes.c.record).where(recipes.c.digest == digest)
@@ -242,7 +249,11 @@ class SqliteStore:
 
     async def put_deployment(self, deployment: Deployment) -> None:
         """Raises Failed(NOT_FOUND) when the store has no recipe of that digest."""
-        await self._open_writer().write(Put(deployments, rows.of_deployment(deployment)))
+        await self._open_writer().write(
+            Put(
+                deployments, _encoded(f"deployment {deployment.id}", rows.of_deployment, deployment)
+            )
+        )
 
     async def deployments(self) -> Sequence[Deployment]:
         """In the order of their creation."""
@@ -255,7 +266,9 @@ class SqliteStore:
         return await self._open_writer().write(DeleteDeployment(deployment))
 
     async def put_traffic(self, traffic: Traffic) -> None:
-        await self._open_writer().write(PutTraffic(rows.of_traffic(traffic)))
+        await self._open_writer().write(
+            PutTraffic(_encoded(f"traffic of {traffic.model}", rows.of_traffic, traffic))
+        )
 
     async def traffic(self) -> Sequence[Traffic]:
         return await self._open_reader().all(_present_traffic(), Traffic)
