@@ -12,6 +12,7 @@ from octant.core.content import ChatInput
 from octant.core.envelope import Api, RequestEnvelope
 from octant.core.failure import RULES, FailureKind
 from octant.core.stream import Completed, StreamItem, TextDelta
+from octant.gateway.dialects.runs import Runs
 from octant.gateway.schemas import CONTRACTS, schema
 from octant.gateway.settings import GatewaySettings
 from tests.support.gateway import HELLO, STARTED, USAGE, Gateway, broken, running_gateway, says
@@ -242,6 +243,15 @@ async def test_schemas_are_served_to_anyone(gateway: Gateway) -> None:
     missing = await gateway.http.get("/v1/schemas/run-request.v9")
     assert missing.status_code == 404
     assert "run-request.v1" in missing.json()["error"]["message"]
+
+
+def test_a_schema_explains_every_field_that_callers_write() -> None:
+    for name in ("run-request.v1", "octant-object.v1"):
+        shapes = schema(name)["$defs"]
+        for kind in ("SentSession", "SentDocument", "SentOutput", "SentBudget"):
+            assert all("description" in node for node in shapes[kind]["properties"].values())
+    body = schema("run-request.v1")["$defs"]["RunBody"]["properties"]
+    assert body["max_steps"]["description"] == Runs.fields["max_steps"].note
 
 
 async def test_a_run_is_whole_also_without_a_summary(gateway: Gateway) -> None:

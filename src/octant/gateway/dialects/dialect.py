@@ -62,6 +62,10 @@ class Terms(Record, frozen=True, kw_only=True):
     trace: TraceSettings = TraceSettings()
 
 
+NO_TERMS = Terms()
+"""What applies where a caller says nothing."""
+
+
 class Question(Record, frozen=True, kw_only=True):
     """What a body asks for. `include_usage`, `include_report` and `metadata` shape the answer only.
 
@@ -71,7 +75,7 @@ class Question(Record, frozen=True, kw_only=True):
     input: Input
     sampling: Sampling
     model: ModelConstraints
-    terms: Terms = Terms()
+    terms: Terms = NO_TERMS
     stream: bool = False
     include_usage: bool = False
     include_report: bool = False

@@ -11,7 +11,7 @@ from msgspec import Meta
 from octant.core.content import Input
 from octant.core.failure import FailureKind
 from octant.core.sampling import MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Sampling
-from octant.gateway.dialects.dialect import Question
+from octant.gateway.dialects.dialect import NO_TERMS, Question
 from octant.gateway.dialects.octant_extras import (
     MAX_TOKENS,
     OCTANT_FIELD,
@@ -175,17 +175,18 @@ def question_of(
 
     Raises Failed for terms that they cannot have.
     """
-    extras = body.octant or OctantObject()
-    terms = terms_of(extras, settings, _IN_OCTANT)
-    check_terms(terms, asked, sampling, _IN_OCTANT)
+    extras, terms = body.octant, NO_TERMS
+    if extras is not None:
+        terms = terms_of(extras, settings, _IN_OCTANT)
+        check_terms(terms, asked, sampling, _IN_OCTANT)
     return Question(
         input=asked,
         sampling=sampling,
-        model=constraints_of(body.model, extras.model, capabilities),
+        model=constraints_of(body.model, extras and extras.model, capabilities),
         terms=terms,
         stream=bool(body.stream),
         include_usage=bool(body.stream_options and body.stream_options.include_usage),
-        include_report=body.octant is not None,
+        include_report=extras is not None,
     )
 
 
