@@ -52,6 +52,46 @@ def list_models(
     )
 
 
+@models.command("routes")
+def list_routes(
+    url: UrlOption = None,
+    key: KeyOption = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the routes behind each model: release, state and why it is in it.
+
+    Examples:
+
+      octant models routes
+
+      octant models routes --json
+    """
+    from octant.cli.loading import load
+    from octant.cli.session import open_session
+
+    loaded = load(config, data_dir)
+
+    async def ask() -> dict[str, Any]:
+        async with open_session(loaded, url, key) as session:
+            return (await session.health("/health/models"))["models"]
+
+    served = asyncio.run(ask())
+    if as_json:
+        print_json(served)
+        return
+    print_rows(
+        ["route", "model", "release", "label", "state", "breaker", "why"],
+        [
+            [name, model, *(str(route[part]) for part in _OF_A_ROUTE)]
+            for model, told in served.items()
+            for name, route in told["routes"].items()
+        ],
+        empty="No route is served.",
+    )
+
+
 def _details(model: dict[str, Any]) -> dict[str, Any]:
     """What a server says beyond OpenAI's fields; what it says in an object comes out flat."""
     told: dict[str, Any] = {}
@@ -62,3 +102,4 @@ def _details(model: dict[str, Any]) -> dict[str, Any]:
 
 
 _STANDARD = {"id", "object", "created", "owned_by"}
+_OF_A_ROUTE = ("release", "label", "state", "breaker", "reason")

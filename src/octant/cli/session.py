@@ -40,6 +40,10 @@ class Session:
         """The JSON value at `path`. Raises Failed, also when the server answers with an error."""
         return (await self._exchange("GET", path, b"", None)).json()
 
+    async def health(self, path: str) -> Any:
+        """The JSON value at a health `path`, which 503 stands before when something is not well."""
+        return (await self._exchange("GET", path, b"", None, but=503)).json()
+
     async def post(
         self, path: str, body: Mapping[str, Any], on_body: OnBody | None = None
     ) -> Answer:
@@ -75,7 +79,7 @@ class Session:
             self._connection = None
 
     async def _exchange(
-        self, method: str, path: str, body: bytes, on_body: OnBody | None
+        self, method: str, path: str, body: bytes, on_body: OnBody | None, but: int | None = None
     ) -> Answer:
         connection, self._connection = self._connection, None
         if connection is None or connection.closed:
@@ -89,7 +93,7 @@ class Session:
             connection.close()
             raise
         self._connection = connection
-        if answer.status >= 400:
+        if answer.status >= 400 and answer.status != but:
             raise Failed(refusal(answer))
         return answer
 
