@@ -164,7 +164,9 @@ def test_limits_change_one_by_one(data_dir: Path) -> None:
         *("tenants", "set-limits", "research", "--requests-per-minute", "unlimited", "--json"),
     ).json
     assert lifted["limits"]["requests_per_minute"] is None
-    assert lifted["budget_nano_usd"] == 25_500_000_000
+    assert (lifted["budget_nano_usd"], lifted["risk"]) == (25_500_000_000, "low")
+    riskier = _octant(data_dir, "tenants", "set-limits", "research", "--risk", "high", "--json")
+    assert riskier.json["risk"] == "high"
 
 
 @pytest.mark.parametrize(

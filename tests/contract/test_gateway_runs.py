@@ -7,15 +7,25 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from msgspec.structs import replace
 
 from octant.core.content import ChatInput
-from octant.core.envelope import Api, RequestEnvelope
+from octant.core.envelope import Api, RequestEnvelope, RiskClass
 from octant.core.failure import RULES, FailureKind
 from octant.core.stream import Completed, StreamItem, TextDelta
 from octant.gateway.dialects.runs import Runs
 from octant.gateway.schemas import CONTRACTS, schema
 from octant.gateway.settings import GatewaySettings
-from tests.support.gateway import HELLO, STARTED, USAGE, Gateway, broken, running_gateway, says
+from tests.support.gateway import (
+    ACME,
+    HELLO,
+    STARTED,
+    USAGE,
+    Gateway,
+    broken,
+    running_gateway,
+    says,
+)
 from tests.support.run_summaries import summarised
 
 SETTINGS = GatewaySettings(keep_alive_interval_ms=40, overdue_grace_ms=1)
@@ -103,6 +113,25 @@ async def test_the_envelope_holds_what_the_body_said(gateway: Gateway) -> None:
     assert (envelope.budget.tokens, envelope.budget.cost_nano_usd) == (9, 8)
     assert (envelope.risk, envelope.trace.record) == ("medium", False)
     assert (envelope.profile, envelope.idempotency_key) == ("critical", "once")
+
+
+@pytest.mark.parametrize(
+    ("tenants", "asked", "taken"),
+    [
+        (RiskClass.LOW, None, "low"),
+        (RiskClass.LOW, "high", "high"),
+        (RiskClass.MEDIUM, None, "medium"),
+        (RiskClass.MEDIUM, "low", "medium"),
+        (RiskClass.HIGH, "medium", "high"),
+    ],
+)
+async def test_a_caller_may_raise_the_risk_and_never_lower_it(
+    gateway: Gateway, tenants: RiskClass, asked: str | None, taken: str
+) -> None:
+    gateway.keys.tenants[ACME] = replace(gateway.keys.tenants[ACME], risk=tenants)
+    await ask(gateway, risk=asked)
+    await gateway.chat(octant={"risk": asked})
+    assert [envelope.risk for envelope in gateway.path.envelopes] == [taken, taken]
 
 
 async def test_a_refused_body_never_becomes_a_run(gateway: Gateway) -> None:

@@ -10,6 +10,7 @@ from octant.cli.hints import hint
 from octant.cli.moments import UNLIMITED, limit, usd, utc
 from octant.cli.options import ConfigOption, DataDirOption
 from octant.cli.output import JsonOption, console, print_json, print_rows
+from octant.core.envelope import RiskClass
 from octant.core.ids import TenantId
 from octant.core.limits import TenantLimits
 from octant.core.units import NANO_USD_PER_USD, NanoUsd
@@ -164,6 +165,10 @@ def set_limits(
             metavar=f"USD|{UNLIMITED}", help="Money in a calendar month.", show_default=_KEEP
         ),
     ] = None,
+    risk: Annotated[
+        RiskClass | None,
+        typer.Option(help="Least risk class of its requests.", show_default=_KEEP),
+    ] = None,
     data_dir: DataDirOption = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -175,6 +180,8 @@ def set_limits(
       octant tenants set-limits research --requests-per-minute 60 --budget-usd 25.50
 
       octant tenants set-limits research --max-concurrent unlimited --json
+
+      octant tenants set-limits research --risk high
     """
     from msgspec.structs import replace
 
@@ -187,15 +194,17 @@ def set_limits(
         "max_concurrent": max_concurrent,
     }
     changes = {name: _count(text) for name, text in counts.items() if text is not None}
-    budget = {} if budget_usd is None else {"budget_nano_usd": _money(budget_usd)}
-    if not changes and not budget:
+    others: dict[str, Any] = {} if risk is None else {"risk": risk}
+    if budget_usd is not None:
+        others["budget_nano_usd"] = _money(budget_usd)
+    if not changes and not others:
         raise typer.BadParameter("Name at least one limit to change.")
     loaded = load(config, data_dir)
 
     async def change() -> Tenant:
         async with open_local(loaded.settings) as local:
             old = await local.tenant(tenant)
-            new = replace(old, limits=replace(old.limits, **changes), **budget)
+            new = replace(old, limits=replace(old.limits, **changes), **others)
             await local.store.put_tenant(new)
             return new
 
@@ -208,6 +217,7 @@ def set_limits(
         console().print(f"  {name}: {limit(value)}")
     budget_now = changed.budget_nano_usd
     console().print(f"  budget: {UNLIMITED if budget_now is None else usd(budget_now)}")
+    console().print(f"  least risk class: {changed.risk.value}")
 
 
 def _tenant_id(text: str) -> TenantId:
@@ -233,5 +243,6 @@ def _as_json(tenant: Tenant) -> dict[str, Any]:
             "max_concurrent": tenant.limits.max_concurrent,
         },
         "budget_nano_usd": tenant.budget_nano_usd,
+        "risk": tenant.risk.value,
         "created_unix_ns": tenant.created_unix_ns,
     }

@@ -28,11 +28,15 @@ class Api(StrEnum):
 
 
 class RiskClass(StrEnum):
-    """How much harm a wrong answer or action could do; policy raises it, a caller cannot lower."""
+    """How much harm a wrong answer or action could do: the higher of what tenant and caller say."""
 
     LOW = "low"
     MEDIUM = "medium"
     HIGH = "high"
+
+    def or_higher(self, other: "RiskClass") -> "RiskClass":
+        """The higher of the two."""
+        return max(self, other, key=list(RiskClass).index)
 
 
 class Preference(StrEnum):

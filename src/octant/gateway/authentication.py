@@ -9,6 +9,7 @@ import hmac
 from collections import OrderedDict
 from typing import NamedTuple, Protocol
 
+from octant.core.envelope import RiskClass
 from octant.core.failure import FailureKind
 from octant.core.identity import Principal, Scope
 from octant.core.ids import TenantId
@@ -35,10 +36,11 @@ class KeyDirectory(Protocol):
 
 
 class Identity(NamedTuple):
-    """Who calls, and within which limits."""
+    """Who calls, within which limits, and the least risk class of what is asked."""
 
     principal: Principal
     allowance: Allowance
+    risk: RiskClass
 
 
 class KeyCacheSettings(NamedTuple):
@@ -163,4 +165,4 @@ def _identity(key: ApiKey, tenant: Tenant) -> Identity:
     allowance = Allowance(
         key=key.limits, tenant=tenant.limits, budget_nano_usd=tenant.budget_nano_usd
     )
-    return Identity(principal, allowance)
+    return Identity(principal, allowance, tenant.risk)

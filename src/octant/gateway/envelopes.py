@@ -1,6 +1,7 @@
 """Envelopes: the last step of the gateway's reading, everything known becomes one value.
 
-Law: the smallest limit on time wins and is named; no caller gets more time than the profile gives.
+Law: the smallest limit on time wins and is named; no caller gets more time than the profile gives,
+nor a lower risk class than its tenant has.
 """
 
 from typing import NamedTuple
@@ -50,7 +51,7 @@ def build_envelope(
         tools=terms.tools,
         output=terms.output,
         trace=terms.trace,
-        risk=terms.risk,
+        risk=identity.risk.or_higher(terms.risk),
         stream=question.stream,
         cache_salt=terms.cache_salt,
         received_ns=head.received_ns,

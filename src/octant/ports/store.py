@@ -10,6 +10,7 @@ from typing import Protocol
 
 from octant.core.audit import AuditRecord, ChainedAudit
 from octant.core.deployment import Deployment, Recipe, Traffic
+from octant.core.envelope import RiskClass
 from octant.core.events import AnyEvent
 from octant.core.identity import PrincipalRole, Scope
 from octant.core.ids import ActorId, KeyId, RequestId, RouteId, SessionId, TenantId
@@ -24,12 +25,16 @@ from octant.core.units import NanoUsd
 
 
 class Tenant(Record, frozen=True, kw_only=True):
-    """A tenant with its limits. `budget_nano_usd` is for a calendar month (UTC)."""
+    """A tenant with its limits. `budget_nano_usd` is for a calendar month (UTC).
+
+    `risk` is the least risk class of its requests.
+    """
 
     id: TenantId
     name: str
     limits: TenantLimits = TenantLimits()
     budget_nano_usd: NanoUsd | None = None
+    risk: RiskClass = RiskClass.LOW
     created_unix_ns: int
 
 

@@ -173,8 +173,8 @@ EXTRA_FIELDS: tuple[Field, ...] = (
     ),
     taken(
         "risk",
-        "low, medium or high: how much harm a wrong answer could do. Policy may raise it, never "
-        "lower it. Default: low.",
+        "low, medium or high: how much harm a wrong answer could do. It can raise what the tenant "
+        "has, never lower it. Default: the tenant's.",
     ),
     taken(
         "trace",
