@@ -62,6 +62,11 @@ class UpstreamEntry(Section):
     api_key_env: str = setting("", "The environment variable that holds its key.")
     api_key_file: str = setting("", "A file that holds its key, instead of a variable.")
     label: str = setting("", "The label by which callers can ask for it.")
+    release: str = setting(
+        "",
+        "The release it belongs to, to share its traffic; empty is one of its own, which stands in "
+        "where no other has a route.",
+    )
     residency: str = setting("remote", "Where it computes; `local` is this machine.", min_length=1)
     max_context: int = setting(
         8_192, "Longest context, prompt and output together; prompts are estimated.", ge=2

@@ -64,7 +64,7 @@ def _route(entry: UpstreamEntry) -> Route:
         id=RouteId(entry.name),
         model=entry.serves,
         # What an upstream runs is not known; all of its answers count as one release.
-        release=ReleaseId(entry.name),
+        release=ReleaseId(entry.release or entry.name),
         engine=ENGINE,
         max_context=entry.max_context,
         capabilities=entry.capabilities,
