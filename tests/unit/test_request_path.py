@@ -14,9 +14,12 @@ from octant.adapters.sqlite.settings import SqliteSettings
 from octant.adapters.sqlite.store import SqliteStore
 from octant.adapters.system.clock import SystemClock
 from octant.adapters.system.entropy import SystemEntropy
+from octant.adapters.tools.runner import IsolatedToolRunner
+from octant.adapters.tools.settings import ToolSettings
 from octant.admission.control import AdmissionControl
 from octant.admission.settings import AdmissionSettings
 from octant.app.model_source import bundled_directory
+from octant.app.policy_file import built_in_policy
 from octant.context.chat_template import ChatTemplate
 from octant.core.content import TextPrompt, ToolDefinition
 from octant.core.envelope import RequestEnvelope
@@ -37,14 +40,18 @@ from octant.core.stream import (
 )
 from octant.core.units import NS_PER_S, NanoUsd
 from octant.core.usage import FinishReason, Usage
-from octant.governance.policy import Policy
+from octant.governance.governor import Governor
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
+from octant.orchestration.agent_loop import AgentLoop
 from octant.orchestration.breakers import Breakers
+from octant.orchestration.execution import Execution, ExecutionSettings
 from octant.orchestration.hangup import Hangup
-from octant.orchestration.request_path import PathSettings, RequestPath
+from octant.orchestration.request_path import PathParts, PathSettings, RequestPath
 from octant.orchestration.routes import DeployedRoute, PromptRules, RouteTable, ServedModel
+from octant.orchestration.sessions import Sessions
 from octant.orchestration.settlement import Settler, month_of
+from octant.orchestration.tool_broker import ToolBroker
 from octant.ports.store import Tenant
 from tests.support.envelopes import PRINCIPAL, chat, envelope, route
 from tests.support.scripted_provider import ScriptedProvider
@@ -77,7 +84,12 @@ class Bench(NamedTuple):
     settler: Settler
 
     async def ask(self, asked: RequestEnvelope) -> list[StreamItem]:
-        return [item async for item in self.path.run(asked, Hangup())]
+        """The items; the terminal one without its summary, which has tests of its own."""
+        *items, last = [item async for item in self.path.run(asked, Hangup())]
+        assert isinstance(last, Completed | Broken) and last.summary is not None
+        stored = await self.store.summary(asked.request_id)
+        assert last.summary == stored or (stored is None and isinstance(last, Broken))
+        return [*items, last._replace(summary=None)]
 
     async def outcome(self, asked: RequestEnvelope) -> Outcome:
         await self.settler.drain()
@@ -97,20 +109,20 @@ async def bench(directory: Path, *engines: ScriptedProvider) -> AsyncGenerator[B
     settler = Settler(store, admission, recorder, CLOCK)
     routes = RouteTable(Breakers(recorder))
     routes.serve(_served(engines))
-    path = RequestPath(
-        routes=routes,
-        admission=admission,
-        policy=Policy(),
-        settler=settler,
-        events=recorder,
-        clock=CLOCK,
-        entropy=SystemEntropy(),
-        settings=PathSettings(assumed_output_tokens=64),
+    governor = Governor(built_in_policy().document)
+    runner = IsolatedToolRunner(ToolSettings(), CLOCK)
+    broker = ToolBroker(runner, governor.authorise_tool, store.append_audit, recorder, CLOCK)
+    execution = Execution(recorder, CLOCK, SystemEntropy(), routes.breakers, ExecutionSettings())
+    loop = AgentLoop(execution, broker, governor, recorder, CLOCK)
+    parts = PathParts(
+        routes, admission, governor, Sessions(store), broker, execution, loop, settler
     )
+    path = RequestPath(parts, recorder, CLOCK, PathSettings(64, 1 << 16))
     try:
         yield Bench(path, store, admission, settler)
     finally:
         await settler.drain()
+        await runner.close()
         await store.close()
         assert [engine.open for engine in engines] == [0] * len(engines)
         admission.check_integrity()
@@ -144,7 +156,9 @@ def asked(number: int = 1, **changes: object) -> RequestEnvelope:
 async def test_a_whole_answer_is_passed_on_and_settled_with_its_price(tmp_path: Path) -> None:
     async with bench(tmp_path, ScriptedProvider(ANSWER)) as made:
         request = asked()
-        assert await made.ask(request) == list(ANSWER)
+        *said, finished, completed = (await made.ask(request))[1:]
+        assert "".join(item.text for item in said if isinstance(item, TextDelta)) == "Hi!"
+        assert [finished, completed] == list(ANSWER[-2:])
         outcome = await made.outcome(request)
         assert (outcome.status, outcome.usage) == (OutcomeStatus.COMPLETED, USAGE)
         assert outcome.cost_nano_usd == 16 * 10 + 2 * 100
@@ -152,7 +166,7 @@ async def test_a_whole_answer_is_passed_on_and_settled_with_its_price(tmp_path: 
         assert await made.store.spent(PRINCIPAL.tenant, month) == outcome.cost_nano_usd
         assert (await made.store.manifest(request.request_id)) is not None
         (record,) = await made.store.audit(PRINCIPAL.tenant, 10)
-        assert (record.decision, record.rule) == ("completed", "input.allowed")
+        assert (record.decision, record.rule) == ("completed", "authorise.cedar.default.models")
 
 
 async def test_before_any_output_another_route_takes_over(tmp_path: Path) -> None:

@@ -236,13 +236,14 @@ async def test_a_write_that_says_it_failed_has_failed() -> None:
 
 
 @pytest.mark.parametrize("ended", [ToolStatus.TIMED_OUT, ToolStatus.AMBIGUOUS])
-async def test_a_write_without_an_end_ends_the_run_and_is_not_tried_again(
+async def test_a_write_without_an_end_is_ambiguous_and_is_not_tried_again(
     ended: ToolStatus,
 ) -> None:
     world = World(ToolRun(ended, '{"error": "gone"}', 7))
-    with pytest.raises(Failed) as raised:
-        await world.broker.call(granted(), 1, asks(WRITE))
-    failure = raised.value.failure
+    answer = await world.broker.call(granted(), 1, asks(WRITE))
+    assert answer.outcome.status is ToolStatus.AMBIGUOUS
+    failure = answer.outcome.failure
+    assert failure is not None
     assert (failure.kind, failure.stage) == (FailureKind.TOOL_AMBIGUOUS, Stage.TOOL)
     assert failure.rule.retry.value == "on_decision"
     assert len(world.of(ToolInvocation)) == len(world.of(AuditRecord)) == 1

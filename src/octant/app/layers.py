@@ -20,7 +20,6 @@ from octant.core.units import NS_PER_MS, NanoUsd
 from octant.gateway.authentication import KeyCacheSettings
 from octant.gateway.settings import GatewaySettings
 from octant.governance.governor import Governor
-from octant.governance.policy import Policy
 from octant.observability.metrics import MetricsLimits
 from octant.orchestration.breaker import BreakerSettings
 from octant.orchestration.execution import ExecutionSettings
@@ -100,15 +99,6 @@ def _max_inside(settings: Settings) -> dict[Profile, int]:
     return {profile: getattr(queues, profile.value).max_inside for profile in Profile}
 
 
-def policy(settings: Settings) -> Policy:
-    """The part of the policy file that the request path asks by itself."""
-    document = policy_in_force(settings).document
-    return Policy(
-        denied_models={tenant: rules.denied_models for tenant, rules in document.tenants.items()},
-        max_input_bytes=document.max_input_bytes,
-    )
-
-
 def governor(settings: Settings) -> Governor:
     """Governance by the policy file. Raises Failed when the file cannot be enforced."""
     return Governor(policy_in_force(settings).document)
@@ -116,13 +106,18 @@ def governor(settings: Settings) -> Governor:
 
 def request_path(settings: Settings) -> PathSettings:
     """What the request path decides by itself."""
-    assumed = settings.admission.assumed_output_tokens
     return PathSettings(
-        assumed_output_tokens=assumed,
-        execution=ExecutionSettings(
-            PromptSettings(assumed, settings.limits.long_context_bytes),
-            max_attempts=settings.routing.max_attempts,
-        ),
+        assumed_output_tokens=settings.admission.assumed_output_tokens,
+        offload_bytes=settings.limits.long_context_bytes,
+    )
+
+
+def execution(settings: Settings) -> ExecutionSettings:
+    """How prompts are made, and how often a model call is tried."""
+    assumed = settings.admission.assumed_output_tokens
+    return ExecutionSettings(
+        PromptSettings(assumed, settings.limits.long_context_bytes),
+        max_attempts=settings.routing.max_attempts,
     )
 
 

@@ -16,6 +16,7 @@ from octant.adapters.sqlite.store import SqliteStore
 from octant.adapters.system.clock import SystemClock
 from octant.adapters.system.directory_lock import hold_directory
 from octant.adapters.system.entropy import SystemEntropy
+from octant.adapters.tools.runner import IsolatedToolRunner
 from octant.admission.control import AdmissionControl
 from octant.app import first_start, layers, telemetry
 from octant.app.artifacts import LocalArtifacts
@@ -38,14 +39,19 @@ from octant.lifecycle.administration import Administration
 from octant.lifecycle.restoration import restore
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
+from octant.orchestration.agent_loop import AgentLoop
 from octant.orchestration.breakers import Breakers
-from octant.orchestration.request_path import RequestPath
+from octant.orchestration.execution import Execution
+from octant.orchestration.request_path import PathParts, RequestPath
 from octant.orchestration.routes import RouteTable
+from octant.orchestration.sessions import Sessions
 from octant.orchestration.settlement import Settler, month_of
+from octant.orchestration.tool_broker import ToolBroker
 from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
 from octant.ports.sink import EventSink
 from octant.ports.store import Store
+from octant.ports.tool_runner import ToolRunner
 
 
 class Runtime(NamedTuple):
@@ -124,21 +130,14 @@ async def runtime(
     admission = AdmissionControl(layers.admission(settings))
     settler = Settler(store, admission, recorder, clock())
     routes = RouteTable(Breakers(recorder, layers.breakers(settings)))
-    path = RequestPath(
-        routes=routes,
-        admission=admission,
-        policy=layers.policy(settings),
-        settler=settler,
-        events=recorder,
-        clock=clock(),
-        entropy=entropy(),
-        settings=layers.request_path(settings),
-    )
+    runner = IsolatedToolRunner(layers.tools(settings), clock())
+    path = _path(settings, store, _Shared(routes, admission, settler, recorder, runner))
     drain = Drain()
     parts = EngineParts(settings, routes, recorder, metrics, clock(), entropy())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(telemetry.close, collector)
         stack.push_async_callback(settler.drain)
+        stack.push_async_callback(runner.close)
         restored = await restore(store, base, clock())
         fleet = await stack.enter_async_context(engines(parts, restored))
         upstreams = upstream_routes(settings, clock(), recorder)
@@ -174,6 +173,36 @@ async def runtime(
             )
         )
         yield Runtime(application, recorder, fleet, drain)
+
+
+class _Shared(NamedTuple):
+    """What the path has in common with the rest of the server."""
+
+    routes: RouteTable
+    admission: AdmissionControl
+    settler: Settler
+    events: EventSink
+    runner: ToolRunner
+
+
+def _path(settings: Settings, store: Store, shared: _Shared) -> RequestPath:
+    """The request path with its layers, in the order in which they depend on one another."""
+    events, governor = shared.events, layers.governor(settings)
+    broker = ToolBroker(shared.runner, governor.authorise_tool, store.append_audit, events, clock())
+    execution = Execution(
+        events, clock(), entropy(), shared.routes.breakers, layers.execution(settings)
+    )
+    parts = PathParts(
+        routes=shared.routes,
+        admission=shared.admission,
+        governor=governor,
+        sessions=Sessions(store),
+        broker=broker,
+        execution=execution,
+        loop=AgentLoop(execution, broker, governor, events, clock()),
+        settler=shared.settler,
+    )
+    return RequestPath(parts, events, clock(), layers.request_path(settings))
 
 
 def _administration(settings: Settings, store: Store, fleet: Engines) -> Administration:

@@ -1,6 +1,6 @@
 """The life of a request, on one page.
 
-    RequestEnvelope -> Admitted -> Verdict -> PromptPackage -> RouteDecision -> ExecutionManifest
+    RequestEnvelope -> Admitted -> Verdict -> Conversation -> Screened -> Evidence -> Prepared
                     -> items of the answer -> Outcome, committed
 
 Law: each step takes one value and returns the next. A failure anywhere becomes one `Broken`; what
@@ -8,63 +8,81 @@ was reserved is released and the outcome is committed in one place, however the 
 the terminal item is passed on only after that commit.
 """
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from octant.admission.control import AdmissionControl, Admitted, Estimate, RateLimitStatus
 from octant.core.envelope import RequestEnvelope
-from octant.core.events import PolicyDecided, RequestAdmitted, RequestReceived
+from octant.core.events import (
+    EvidenceSelected,
+    PolicyDecided,
+    RequestAdmitted,
+    RequestReceived,
+    SessionLoaded,
+)
+from octant.core.evidence import Evidence
 from octant.core.failure import DEFECT, Failed
+from octant.core.session import Conversation
 from octant.core.stage import Stage
 from octant.core.stream import Broken, Completed, StreamItem, Terminal
 from octant.core.verdict import Decision, Verdict
-from octant.governance.policy import Policy, evaluate, refusal
+from octant.governance.governor import Governor, Screened
 from octant.orchestration.account import RunAccount
+from octant.orchestration.agent_loop import AgentLoop, Prepared
+from octant.orchestration.composition import compose
 from octant.orchestration.estimate import estimate_of
-from octant.orchestration.execution import Execution, ExecutionSettings
+from octant.orchestration.execution import Execution
+from octant.orchestration.gathering import gather
 from octant.orchestration.hangup import Hangup
+from octant.orchestration.output_check import compile_contract
 from octant.orchestration.routes import RouteTable, ServedModel
+from octant.orchestration.sessions import Sessions, next_turn
 from octant.orchestration.settlement import Settler, month_of
+from octant.orchestration.tool_broker import ToolBroker
 from octant.ports.clock import Clock
-from octant.ports.entropy import Entropy
 from octant.ports.sink import EventSink
 
 _log = logging.getLogger(__name__)
+_Result = TypeVar("_Result")
 
 
 class PathSettings(NamedTuple):
-    """`assumed_output_tokens` is reserved against token limits when a request names no maximum."""
+    """`assumed_output_tokens` is reserved against token limits when a request names no maximum.
+
+    Inputs above `offload_bytes` are screened and gathered on a thread, so that one long prompt
+    never holds up the event loop.
+    """
 
     assumed_output_tokens: int
-    execution: ExecutionSettings = ExecutionSettings()
+    offload_bytes: int
+
+
+class PathParts(NamedTuple):
+    """What the path hands a request through, in this order."""
+
+    routes: RouteTable
+    admission: AdmissionControl
+    governor: Governor
+    sessions: Sessions
+    broker: ToolBroker
+    execution: Execution
+    loop: AgentLoop
+    settler: Settler
 
 
 class RequestPath:
     """Runs requests. Shared by all of them; what belongs to one lives in the frame of `run`."""
 
     def __init__(
-        self,
-        *,
-        routes: RouteTable,
-        admission: AdmissionControl,
-        policy: Policy,
-        settler: Settler,
-        events: EventSink,
-        clock: Clock,
-        entropy: Entropy,
-        settings: PathSettings,
+        self, parts: PathParts, events: EventSink, clock: Clock, settings: PathSettings
     ) -> None:
-        self._routes = routes
-        self._admission = admission
-        self._policy = policy
-        self._settler = settler
+        self._parts = parts
         self._events = events
         self._clock = clock
-        self._entropy = entropy
         self._settings = settings
-        self._execution = Execution(events, clock, entropy, routes.breakers, settings.execution)
 
     async def run(
         self, envelope: RequestEnvelope, hangup: Hangup
@@ -74,7 +92,7 @@ class RequestPath:
         Never raises Failed: a request refused before any work yields one `Broken`. Closed early, it
         is settled with `hangup.failure`.
         """
-        account = RunAccount(envelope, self._policy.version)
+        account = RunAccount(envelope, self._parts.governor.version)
         terminal: Terminal | None = None
         try:
             async with aclosing(self._answer(envelope, account)) as items:
@@ -92,25 +110,32 @@ class RequestPath:
         finally:
             # Without a terminal item it was ended from outside; what it owes is settled anyway.
             ended = terminal or Broken(hangup.failure, account.usage)
-            settled = await self._settler.settle(account, ended)
+            settled = await self._parts.settler.settle(account, ended)
         yield settled
 
     async def _answer(
         self, envelope: RequestEnvelope, account: RunAccount
     ) -> AsyncGenerator[StreamItem, None]:
+        parts = self._parts
         self._receive(envelope)
-        model = self._routes.model(envelope.model.name)
+        await parts.settler.check_records(envelope)
+        model = parts.routes.model(envelope.model.name)
         estimate = estimate_of(envelope, model, self._settings.assumed_output_tokens)
         account.admitted = await self._admit(envelope, estimate)
         self._predict(envelope, estimate, model)
-        account.decide(Stage.BOUNDARY, self._screen(envelope))
-        async with aclosing(self._execution.run(envelope, model, account)) as items:
+        self._authorise(envelope, account)
+        conversation = await self._open_session(envelope)
+        screened = await self._screen(envelope, conversation, account)
+        prepared = await self._prepare(screened, conversation, model, account)
+        async with aclosing(parts.loop.run(prepared, account)) as items:
             async for item in items:
+                if isinstance(item, Completed):
+                    account.session = next_turn(screened, conversation, account.said)
                 yield item
 
     def rate_limits(self, envelope: RequestEnvelope) -> RateLimitStatus | None:
         """What is left of the tightest limits of the caller, for `x-ratelimit-*` headers."""
-        return self._admission.rate_limits(envelope, self._clock.monotonic_ns())
+        return self._parts.admission.rate_limits(envelope, self._clock.monotonic_ns())
 
     def _receive(self, envelope: RequestEnvelope) -> None:
         self._events.emit(
@@ -131,18 +156,20 @@ class RequestPath:
         )
 
     async def _admit(self, envelope: RequestEnvelope, estimate: Estimate) -> Admitted:
+        admission, settler = self._parts.admission, self._parts.settler
         month = month_of(envelope.received_unix_ns)
         tenant = envelope.principal.tenant
-        if not self._admission.has_account(tenant, month):
-            spent = await self._settler.spent(tenant, month)
-            self._admission.open_account(tenant, month, spent)
-        return self._admission.admit(envelope, estimate, month, self._clock.monotonic_ns())
+        if not admission.has_account(tenant, month):
+            spent = await settler.spent(tenant, month)
+            admission.open_account(tenant, month, spent)
+        return admission.admit(envelope, estimate, month, self._clock.monotonic_ns())
 
     def _predict(self, envelope: RequestEnvelope, estimate: Estimate, model: ServedModel) -> None:
-        """Refuses at once what cannot start in time on the least busy route."""
+        """Refuses at once what cannot start in time where it would be sent to now."""
         now_ns = self._clock.monotonic_ns()
-        load = min((route.load() for route in model.routes), key=lambda load: load.waiting_tokens)
-        prediction = self._admission.check_deadline(envelope, load, estimate.prompt_tokens, now_ns)
+        load = self._parts.execution.likely(envelope, model)
+        admission, tokens = self._parts.admission, estimate.prompt_tokens
+        prediction = admission.check_deadline(envelope, load, tokens, now_ns) if load else None
         self._events.emit(
             RequestAdmitted(
                 at_ns=now_ns,
@@ -153,16 +180,80 @@ class RequestPath:
             )
         )
 
-    def _screen(self, envelope: RequestEnvelope) -> Verdict:
-        verdict = evaluate(self._policy, envelope)
+    def _authorise(self, envelope: RequestEnvelope, account: RunAccount) -> None:
+        self._decided(account, self._parts.governor.admit(envelope))
+
+    async def _open_session(self, envelope: RequestEnvelope) -> Conversation | None:
+        found = await self._parts.sessions.open(envelope)
+        if found is not None:
+            self._events.emit(
+                SessionLoaded(
+                    at_ns=self._clock.monotonic_ns(),
+                    request_id=envelope.request_id,
+                    session=found.session.id,
+                    session_version=found.session.version,
+                    messages=len(found.messages),
+                )
+            )
+        return found
+
+    async def _screen(
+        self, envelope: RequestEnvelope, conversation: Conversation | None, account: RunAccount
+    ) -> Screened:
+        known = conversation.placeholders if conversation else {}
+        governor = self._parts.governor
+        screened = await self._aside(envelope, lambda: governor.screen(envelope, known))
+        self._decided(account, screened.verdict)
+        account.records_tokens = screened.recordable and envelope.trace.record
+        return screened
+
+    async def _prepare(
+        self,
+        screened: Screened,
+        conversation: Conversation | None,
+        model: ServedModel,
+        account: RunAccount,
+    ) -> Prepared:
+        asked = screened.envelope
+        if asked.output is not None:
+            compile_contract(asked.output)
+        tools = self._parts.broker.definitions(asked.tools.allowed)
+        evidence = await self._aside(asked, lambda: gather(asked, model))
+        if evidence is not None:
+            account.evidence = evidence
+            self._events.emit(_selected(asked, evidence, self._clock.monotonic_ns()))
+        history = conversation.messages if conversation else ()
+        composed = compose(asked, history, evidence, tools)
+        return Prepared(composed, model, screened.vault, evidence)
+
+    async def _aside(self, envelope: RequestEnvelope, decide: Callable[[], _Result]) -> _Result:
+        """Decides here, or on a thread where the input is long."""
+        if envelope.input_bytes > self._settings.offload_bytes:
+            return await asyncio.to_thread(decide)
+        return decide()
+
+    def _decided(self, account: RunAccount, verdict: Verdict) -> None:
+        """Records a verdict on identity or input. Raises Failed when it blocks."""
+        account.decide(Stage.GOVERNANCE, verdict)
         self._events.emit(
             PolicyDecided(
                 at_ns=self._clock.monotonic_ns(),
-                request_id=envelope.request_id,
-                stage=Stage.BOUNDARY.value,
+                request_id=account.envelope.request_id,
+                stage=Stage.GOVERNANCE.value,
                 verdict=verdict,
             )
         )
         if verdict.decision is Decision.BLOCK:
-            raise Failed(refusal(verdict))
-        return verdict
+            raise Failed(self._parts.governor.refusal(verdict, Stage.GOVERNANCE))
+
+
+def _selected(envelope: RequestEnvelope, evidence: Evidence, at_ns: int) -> EvidenceSelected:
+    package = evidence.package
+    return EvidenceSelected(
+        at_ns=at_ns,
+        request_id=envelope.request_id,
+        passages=len(package.passages),
+        dropped=len(package.dropped),
+        tokens=package.tokens,
+        digest=package.digest,
+    )

@@ -5,8 +5,8 @@
 
 Law: nothing runs that was not granted, valid and authorised, and nothing that can change anything
 runs before its intent is durable. What cannot be told apart from having happened is AMBIGUOUS: it
-is never tried again and ends the run, for a person to decide (OR4). Every other failure goes back
-to the model as `{"error": ...}`.
+is never tried again, and its outcome carries the failure that ends the run, for a person to decide
+(OR4). Every other failure goes back to the model as `{"error": ...}`.
 """
 
 import asyncio
@@ -112,7 +112,7 @@ class ToolBroker:
         """Runs one call that the model proposed in `step` of the run, or says why it does not.
 
         Raises Failed: DEADLINE_EXCEEDED before the tool has run, RECORD_NOT_STORED when its intent
-        cannot be kept, TOOL_AMBIGUOUS when it changes something and may or may not have done so.
+        cannot be kept.
         """
         asked = _identified(envelope, step, call, self._tools.get(call.name))
         try:
@@ -166,10 +166,7 @@ class ToolBroker:
             self._finished(call, status, _error("cancelled"))
             raise
         status = _classified(run.status, spec.side_effect)
-        answer = self._finished(call, status, run.content, run.duration_ns)
-        if status is ToolStatus.AMBIGUOUS:
-            raise Failed(_failure(call, FailureKind.TOOL_AMBIGUOUS, _AMBIGUOUS.format(call.name)))
-        return answer
+        return self._finished(call, status, run.content, run.duration_ns)
 
     def _finished(
         self, call: _Call, status: ToolStatus, content: str, duration_ns: int = 0
