@@ -3,6 +3,7 @@ against the interpreter that refuses."""
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,12 +15,13 @@ import pytest
 
 from octant.adapters.tools.runner import IsolatedToolRunner
 from octant.core.tools import ToolStatus
+from octant.ports.tool_runner import ToolRun
 from tests.support.tools import (
-    alive,
     attempt,
     invocation,
     result,
     tool_runner,
+    wait_for_workers,
     wait_until_gone,
     workers,
 )
@@ -103,8 +105,9 @@ async def test_nothing_is_inherited(
         ("start_program", None),
         ("leave_chroot", None),
         ("new_namespace", None),
-        ("children", 1),
-        ("crash", signal.SIGKILL),
+        ("children", False),
+        ("signal", 1),
+        ("crash", None),
         ("import", "http.client"),
     ],
 )
@@ -113,12 +116,31 @@ async def test_the_interpreter_refuses_too(runner: IsolatedToolRunner, do: str, 
     assert result(run) == {"stopped_by": "PermissionError"}
 
 
-async def test_children_end_with_their_tool(runner: IsolatedToolRunner) -> None:
-    """As root the kernel lets a tool fork; nothing of it stays."""
-    run = await attempt(runner, "hostile", "children", 3)
-    started = result(run).get("done", [])
-    assert started or result(run) == {"stopped_by": "BlockingIOError"}
-    await asyncio.to_thread(wait_until_gone, started)
+@isolated
+@pytest.mark.parametrize("leave_group", [False, True])
+async def test_children_end_with_their_tool(runner: IsolatedToolRunner, leave_group: bool) -> None:
+    """As root the kernel lets a tool fork, and leave its group; nothing of it stays."""
+    running = asyncio.create_task(attempt(runner, "hostile", "children", leave_group))
+    pids = await asyncio.to_thread(wait_for_workers, 5, running.done)
+    running.cancel()
+    [ended] = await asyncio.gather(running, return_exceptions=True)
+    if isinstance(ended, ToolRun):
+        assert result(ended) == {"stopped_by": "BlockingIOError"}
+    else:
+        assert len(pids) >= 5
+    await asyncio.to_thread(wait_until_gone, pids)
+
+
+async def test_an_answer_does_not_wait_for_children(runner: IsolatedToolRunner) -> None:
+    run = await attempt(runner, "hostile", "child_and_answer")
+    assert result(run) in ({"done": "answered"}, {"stopped_by": "BlockingIOError"})
+    assert not await asyncio.to_thread(workers)
+
+
+@isolated
+async def test_other_processes_do_not_exist_for_it(runner: IsolatedToolRunner) -> None:
+    run = await attempt(runner, "hostile", "signal", os.getpid())
+    assert result(run) == {"stopped_by": "ProcessLookupError"}
 
 
 @pytest.mark.parametrize("do", ["spin", "sleep", "ignore_signals"])
@@ -126,7 +148,7 @@ async def test_what_does_not_end_is_ended(runner: IsolatedToolRunner, do: str) -
     run = await runner.run(invocation("hostile", timeout_s=1, do=do))
     assert run.status is ToolStatus.TIMED_OUT
     assert result(run) == {"error": "timed out"}
-    assert not any(map(alive, workers()))
+    assert not await asyncio.to_thread(workers)
 
 
 async def test_memory_is_bounded(runner: IsolatedToolRunner) -> None:

@@ -93,16 +93,27 @@ def _new_namespace(_: None) -> int:
     return 0
 
 
-def _children(count: int) -> list[int]:
-    """Starts processes that would go on for a minute, in the same group."""
-    started = []
-    for _ in range(count):
-        child = os.fork()
-        if child == 0:
-            time.sleep(60)
+def _children(leave_group: bool) -> None:
+    """Starts three processes, and goes on with them for long."""
+    for _ in range(3):
+        if os.fork() == 0:
+            if leave_group:
+                os.setsid()
+            time.sleep(600)
             os._exit(0)
-        started.append(child)
-    return started
+    time.sleep(600)
+
+
+def _child_and_answer(_: None) -> str:
+    """Answers while a child goes on, with the same standard output."""
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    return "answered"
+
+
+def _signal(pid: int) -> None:
+    os.kill(pid, 0)
 
 
 def _spin(_: None) -> None:
@@ -132,9 +143,8 @@ def _garbage(text: str) -> None:
     os._exit(0)
 
 
-def _crash(number: int) -> None:
-    os.kill(os.getpid(), number)
-    time.sleep(60)
+def _crash(_: None) -> bytes:
+    return ctypes.string_at(0)
 
 
 def _ignore_signals(_: None) -> None:

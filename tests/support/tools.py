@@ -3,10 +3,10 @@
 import json
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from octant.adapters.system.clock import SystemClock
 from octant.adapters.tools.catalogue import ToolProgram
@@ -60,13 +60,33 @@ def result(run: ToolRun) -> Any:
     return json.loads(run.content)
 
 
+def workers() -> list[int]:
+    """The processes of tools that this process has started, and all that those started."""
+    parents: dict[int, int] = {}
+    for directory in Path("/proc").iterdir():
+        if directory.name.isdigit():
+            stat = _stat(int(directory.name))
+            if stat is not None and b"isolated/worker.py" in stat.command:
+                parents[int(directory.name)] = stat.parent
+    found = {os.getpid()}
+    for _ in range(8):
+        found |= {pid for pid, parent in parents.items() if parent in found}
+    return sorted(found - {os.getpid()})
+
+
+def wait_for_workers(count: int, given_up: Callable[[], bool] = lambda: False) -> list[int]:
+    """Their processes, once there are so many or it is given up. Raises TimeoutError."""
+    for _ in range(2_000):
+        found = workers()
+        if len(found) >= count or given_up():
+            return found
+        time.sleep(0.01)
+    raise TimeoutError(f"{len(workers())} of {count} processes have started")
+
+
 def alive(pid: int) -> bool:
     """Whether a process runs; one that only waits to be reaped does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in ("Z", "X")
+    return _stat(pid) is not None
 
 
 def wait_until_gone(pids: Sequence[int]) -> None:
@@ -78,17 +98,16 @@ def wait_until_gone(pids: Sequence[int]) -> None:
     raise TimeoutError(f"still running: {list(filter(alive, pids))}")
 
 
-def workers() -> list[int]:
-    """Tool processes on this machine that this process has started."""
-    found = []
-    for directory in Path("/proc").iterdir():
-        if not directory.name.isdigit():
-            continue
-        try:
-            command = (directory / "cmdline").read_bytes()
-            parent = (directory / "stat").read_text().rpartition(")")[2].split()[1]
-        except OSError:
-            continue
-        if b"isolated/worker.py" in command and int(parent) == os.getpid():
-            found.append(int(directory.name))
-    return found
+class _Stat(NamedTuple):
+    parent: int
+    command: bytes
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return None
+    state, parent = text.rpartition(")")[2].split()[:2]
+    return None if state in ("Z", "X") else _Stat(int(parent), command)

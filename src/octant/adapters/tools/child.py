@@ -13,21 +13,11 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
-from typing import IO, NamedTuple
+from typing import IO
 
 _WORKER = Path(__file__).parent / "isolated" / "worker.py"
 # Isolated and without site: nothing of the environment or of installed packages takes part.
 _ARGV = (sys.executable, "-I", "-S", "-X", "utf8", str(_WORKER))
-
-
-class Ended(NamedTuple):
-    """The first line that the process wrote, and its exit status.
-
-    One byte more than the bound is kept of a line that is too long.
-    """
-
-    output: bytes
-    status: int
 
 
 class Child:
@@ -40,20 +30,20 @@ class Child:
         self._process: subprocess.Popen[bytes] | None = None
         self._unwanted = False
 
-    def run(self) -> Ended | None:
-        """Blocks until the process is gone; None when it was killed before it began.
+    def run(self) -> bytes | None:
+        """The first line that the process wrote, one byte more than the bound of one too long.
 
-        Raises OSError when it cannot be started.
+        Blocks until the process is gone. None when it was killed before it began. Raises OSError
+        when it cannot be started.
         """
         with TemporaryDirectory(prefix="octant-tool-", ignore_cleanup_errors=True) as directory:
             process = self._start(directory)
             if process is None:
                 return None
             try:
-                output = self._exchange(process)
+                return self._exchange(process)
             finally:
-                status = self._reap(process)
-            return Ended(output, status)
+                self._reap(process)
 
     def kill(self) -> None:
         """Ends the process and everything it started, now or as soon as it is there."""
@@ -84,13 +74,12 @@ class Child:
             stdin.write(self._request)
         return stdout.readline(self._max_bytes + 1)
 
-    def _reap(self, process: subprocess.Popen[bytes]) -> int:
+    def _reap(self, process: subprocess.Popen[bytes]) -> None:
         with self._lock:
             _kill_group(process.pid)
-            status = process.wait()
+            process.wait()
             self._process = None
         _pipes(process)[1].close()
-        return status
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 from octant.adapters.tools.catalogue import ToolProgram, built_in
-from octant.adapters.tools.child import Child, Ended
+from octant.adapters.tools.child import Child
 from octant.adapters.tools.settings import ToolSettings
 from octant.core.tools import ToolInvocation, ToolSpec, ToolStatus
 from octant.core.units import NS_PER_S
@@ -113,7 +113,7 @@ class IsolatedToolRunner:
 
 
 async def _put_away(
-    child: Child, running: "Future[Ended | None]", ended: "asyncio.Future[Ended | None]"
+    child: Child, running: "Future[bytes | None]", ended: "asyncio.Future[bytes | None]"
 ) -> None:
     """Returns when nothing of the child is left, unless cancelled again; its thread goes on."""
     if not running.cancel():
@@ -122,27 +122,27 @@ async def _put_away(
         await asyncio.wait({ended})
 
 
-def _read(ended: "asyncio.Future[Ended | None]", max_bytes: int) -> _Answer:
+def _read(ended: "asyncio.Future[bytes | None]", max_bytes: int) -> _Answer:
     if ended.cancelled():
         return _failed(_STOPPING)
     try:
-        result = ended.result()
+        line = ended.result()
     except OSError as error:
         return _failed(f"the tool could not be started: {error.strerror}")
-    if result is None:
+    if line is None:
         return _failed(_STOPPING)
-    if len(result.output) > _line_bytes(max_bytes):
+    if len(line) > _line_bytes(max_bytes):
         return _unknown(f"the tool's answer is longer than {max_bytes} bytes")
     for prefix, status in ((_OK, ToolStatus.SUCCEEDED), (_ERROR, ToolStatus.FAILED)):
-        if result.output.startswith(prefix) and result.output.endswith(b"\n"):
-            return _checked(status, result.output[len(prefix) : -1])
-    return _unknown(f"the tool ended without an answer (status {result.status})")
+        if line.startswith(prefix) and line.endswith(b"\n"):
+            return _checked(status, line[len(prefix) : -1])
+    return _unknown("the tool ended without an answer")
 
 
-def _checked(status: ToolStatus, line: bytes) -> _Answer:
+def _checked(status: ToolStatus, content: bytes) -> _Answer:
     try:
-        json.loads(line)
-        return _Answer(status, line.decode())
+        json.loads(content)
+        return _Answer(status, content.decode())
     except (ValueError, RecursionError):
         return _unknown("the tool's answer is not JSON")
 

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NoReturn
 
-_CLONE_NEWUSER, _CLONE_NEWNET, _CLONE_NEWIPC = 0x10000000, 0x40000000, 0x08000000
+_CLONE_NEWUSER, _CLONE_NEWPID = 0x10000000, 0x20000000
+_CLONE_NEWNET, _CLONE_NEWIPC = 0x40000000, 0x08000000
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 
@@ -78,17 +79,24 @@ def confine(memory_bytes: int, require_isolation: bool, allowed: frozenset[str])
 
 
 def _leave_namespaces() -> bool:
-    """Whether the kernel took network, files and capabilities away.
+    """Whether the kernel took network, files, other processes and capabilities away.
 
-    A user namespace of its own grants the right to leave the network and the file system behind;
-    the right is then dropped, for it would also open the way back.
+    A user namespace of its own grants the right to leave the others; the right is then dropped,
+    for it would also open the way back. Where it is granted, the tool goes on in a child: the first
+    process of its namespace, with which everything in it ends.
     """
     if sys.platform != "linux":
         return False
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWIPC) != 0:
+    if libc.unshare(_CLONE_NEWUSER | _CLONE_NEWPID | _CLONE_NEWNET | _CLONE_NEWIPC) != 0:
         return False
+    child = os.fork()
+    if child != 0:
+        # The timer stays here: it would not end a namespace's first process, but it ends this one.
+        os.waitpid(child, 0)
+        os._exit(0)
+    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     try:
         # The working directory is an empty one, made for this call.
         os.chroot(".")
@@ -96,10 +104,7 @@ def _leave_namespaces() -> bool:
     except OSError:
         return False
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()) != 0:
-        return False
-    # Last: a change of credentials would forget it.
-    return libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) == 0
+    return libc.capset(header, (ctypes.c_uint32 * 6)()) == 0
 
 
 def _refuse_all_but(allowed: frozenset[str]) -> Callable[[str, tuple[Any, ...]], None]:
