@@ -51,7 +51,7 @@ def assemble(
     return PromptPackage(
         tokens=tuple(tokens),
         digest=digest(tokens),
-        max_tokens=_within_budget(envelope, len(tokens), max_tokens),
+        max_tokens=within_budget(envelope, len(tokens), max_tokens),
         echo_text=_echo_text(envelope.input, tokenizer),
     )
 
@@ -158,7 +158,7 @@ def _max_tokens(envelope: RequestEnvelope, prompt: int, max_context: int) -> int
     )
 
 
-def _within_budget(envelope: RequestEnvelope, prompt: int, max_tokens: int) -> int:
+def within_budget(envelope: RequestEnvelope, prompt: int, max_tokens: int) -> int:
     """What of `max_tokens` the request's own budget leaves to each of its answers."""
     budget, choices = envelope.budget.tokens, envelope.sampling.n
     if budget is None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from octant.context.assembly import assemble
+from octant.context.assembly import assemble, within_budget
 from octant.core.content import TextPrompt, TokenPrompt
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import Failed, Failure, FailureKind
@@ -124,6 +124,12 @@ def _unread(envelope: RequestEnvelope, max_context: int) -> PromptPackage:
     ):
         if tokens:
             raise _token_ids(param)
+    if isinstance(given, TextPrompt) and sampling.top_logprobs is not None:
+        raise _unsupported(
+            "logprobs",
+            "Log-probabilities of a plain prompt cannot be had from an upstream. Leave `logprobs` "
+            "out, or send messages.",
+        )
     room = _room(envelope, max_context)
     return PromptPackage(
         tokens=(),
@@ -147,19 +153,17 @@ def _room(envelope: RequestEnvelope, max_context: int) -> int:
                 detail={"max_context": max_context, "likely_prompt_tokens": prompt},
             )
         )
-    room, budget = max_context - prompt, envelope.budget.tokens
-    if budget is not None:
-        room = min(room, max((budget - prompt) // envelope.sampling.n, 1))
-    return room
+    return within_budget(envelope, prompt, max_context - prompt)
 
 
 def _token_ids(param: str) -> Failed:
-    return Failed(
-        Failure(
-            kind=FailureKind.UNSUPPORTED_PARAMETER,
-            stage=Stage.CONTEXT,
-            message=f"`{param}` holds token ids, and the vocabulary of an upstream is not known "
-            "here. Send text, or ask for a route that Octant runs itself.",
-            param=param,
-        )
+    return _unsupported(
+        param,
+        f"`{param}` holds token ids, and the vocabulary of an upstream is not known here. Send "
+        "text, or ask for a route that Octant runs itself.",
     )
+
+
+def _unsupported(param: str, message: str) -> Failed:
+    kind = FailureKind.UNSUPPORTED_PARAMETER
+    return Failed(Failure(kind=kind, stage=Stage.CONTEXT, message=message, param=param))
