@@ -1,0 +1,280 @@
+"""The agent loop: own tools between calls, answers held until they passed, sessions, bounds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from octant.core.content import ChatInput, Role, ToolChoice
+from octant.core.envelope import (
+    ContextPolicy,
+    OutputContract,
+    RequestEnvelope,
+    SessionUse,
+    ToolGrant,
+    TraceSettings,
+)
+from octant.core.evidence import Document
+from octant.core.failure import FailureKind
+from octant.core.ids import ActorId, SessionId
+from octant.core.limits import RunBudget
+from octant.core.outcome import OutcomeStatus
+from octant.core.sampling import Sampling
+from octant.core.session import Session
+from octant.core.stream import Broken, ChoiceFinished, Completed, ToolRan
+from octant.core.tools import ToolStatus
+from octant.core.usage import Usage
+from octant.orchestration.hangup import Hangup
+from tests.support.envelopes import PRINCIPAL, chat
+from tests.support.played_path import PRICE, Bench, asked, bench, calls, says, text_of
+from tests.support.scripted_provider import ScriptedProvider
+
+TOOLS = ToolGrant(allowed=("calculator",), max_steps=3)
+SUM = OutputContract(
+    json_schema={
+        "type": "object",
+        "properties": {"sum": {"type": "integer"}},
+        "required": ["sum"],
+        "additionalProperties": False,
+    }
+)
+SESSION = SessionId("ses_" + "0" * 32)
+
+
+def shown(engine: ScriptedProvider, step: int) -> list[tuple[Role, str]]:
+    """What the model was shown in its n-th call (from 1), as roles and texts."""
+    given = engine.works[step - 1].input
+    assert isinstance(given, ChatInput)
+    return [(message.role, message.text) for message in given.messages]
+
+
+async def test_an_own_tool_is_run_and_its_result_answered_with(tmp_path: Path) -> None:
+    engine = ScriptedProvider(calls("calculator", '{"expression": "12 * 7"}'), says("84."))
+    async with bench(tmp_path, engine) as made:
+        request = asked(input=chat("12 times 7?"), tools=TOOLS)
+        items, last = await made.run(request)
+        assert isinstance(last, Completed)
+        assert text_of(items) == "84."
+        [ran] = [item for item in items if isinstance(item, ToolRan)]
+        assert json.loads(ran.answer.content) == {"result": 84}
+        assert [item for item in items if isinstance(item, ChoiceFinished)] == [items[-1]]
+        assert [role for role, _ in shown(engine, 2)] == [Role.USER, Role.ASSISTANT, Role.TOOL]
+        assert shown(engine, 2)[-1] == (Role.TOOL, ran.answer.content)
+        summary = last.summary
+        assert summary is not None
+        assert [tool.status for tool in summary.tools] == [ToolStatus.SUCCEEDED]
+        assert [(attempt.step, attempt.attempt) for attempt in summary.attempts] == [(1, 1), (2, 2)]
+        outcome = await made.outcome(request)
+        assert outcome.usage == Usage(prompt_tokens=32, completion_tokens=2)
+        assert outcome.cost_nano_usd == 32 * PRICE.input_nano_usd + 2 * PRICE.output_nano_usd
+        actions = [record.action for record in await made.store.audit(PRINCIPAL.tenant, 10)]
+        assert sorted(actions) == ["inference", "tool"]
+
+
+async def test_the_last_call_may_use_no_tool(tmp_path: Path) -> None:
+    more = calls("calculator", '{"expression": "1"}')
+    engine = ScriptedProvider(more, more, says("Enough."))
+    async with bench(tmp_path, engine) as made:
+        items, last = await made.run(asked(tools=TOOLS))
+        assert isinstance(last, Completed)
+        assert text_of(items) == "Enough."
+    choices = [work.input.tool_choice for work in engine.works if isinstance(work.input, ChatInput)]
+    assert choices == [ToolChoice.AUTO, ToolChoice.AUTO, ToolChoice.NONE]
+
+
+async def test_a_tool_that_was_not_granted_is_the_callers_to_run(tmp_path: Path) -> None:
+    engine = ScriptedProvider(calls("calculator", '{"expression": "1"}'))
+    async with bench(tmp_path, engine) as made:
+        items, last = await made.run(asked())
+        assert isinstance(last, Completed)
+        assert not [item for item in items if isinstance(item, ToolRan)]
+
+
+async def test_a_tool_that_does_not_exist_is_refused_before_any_work(tmp_path: Path) -> None:
+    engine = ScriptedProvider()
+    async with bench(tmp_path, engine) as made:
+        _, last = await made.run(asked(tools=ToolGrant(allowed=("teleport",))))
+        assert isinstance(last, Broken)
+        assert last.failure.kind is FailureKind.INVALID_VALUE
+        assert "calculator" in last.failure.message
+    assert not engine.works
+
+
+async def test_the_result_of_a_tool_is_screened_before_the_model_sees_it(tmp_path: Path) -> None:
+    """The calculator says what it was asked, so a card number in the question comes back."""
+    engine = ScriptedProvider(
+        calls("calculator", '{"expression": "<CARD_1> + 0"}'), says("It is ", "<CARD_1>", ".")
+    )
+    async with bench(tmp_path, engine) as made:
+        request = asked(input=chat("Add 0 to 4111111111111111."), tools=TOOLS)
+        items, last = await made.run(request)
+        assert isinstance(last, Completed)
+        assert text_of(items) == "It is 4111111111111111."
+        [ran] = [item for item in items if isinstance(item, ToolRan)]
+        assert json.loads(ran.arguments) == {"expression": "4111111111111111 + 0"}
+        assert "4111111111111111" in ran.answer.content
+        for step in (1, 2):
+            assert "4111111111111111" not in str(shown(engine, step))
+        recording = await made.store.recording(request.request_id)
+        assert recording is not None and len(recording.steps) == 2
+        assert "4111" not in str(await made.store.events(request.request_id))
+
+
+async def test_a_broken_contract_is_asked_for_again_and_only_the_good_answer_seen(
+    tmp_path: Path,
+) -> None:
+    engine = ScriptedProvider(says("It is ", "5."), says('{"sum": ', "5}"))
+    async with bench(tmp_path, engine) as made:
+        items, last = await made.run(asked(output=SUM))
+        assert isinstance(last, Completed)
+        assert text_of(items) == '{"sum": 5}'
+        assert last.summary is not None and last.summary.output_valid is True
+    assert shown(engine, 2)[-2][1] == "It is 5."
+    assert shown(engine, 2)[-1][0] is Role.USER
+
+
+async def test_an_answer_that_stays_broken_is_never_seen_and_is_paid_for(tmp_path: Path) -> None:
+    engine = ScriptedProvider(says("five"), says("still five"))
+    async with bench(tmp_path, engine) as made:
+        request = asked(output=SUM)
+        items, last = await made.run(request)
+        assert isinstance(last, Broken)
+        assert text_of(items) == ""
+        assert (last.failure.kind, last.failure.rule.status) == (FailureKind.OUTPUT_INVALID, 422)
+        outcome = await made.outcome(request)
+        assert outcome.usage == Usage(prompt_tokens=32, completion_tokens=2)
+        assert outcome.cost_nano_usd > 0
+
+
+async def test_a_required_citation_that_supports_nothing_is_not_passed_on(tmp_path: Path) -> None:
+    context = ContextPolicy(
+        documents=(Document(id="hours", text="The shop opens at nine."),), require_citations=True
+    )
+    engine = ScriptedProvider(
+        says("The shop sells bread. [1]"), says("The shop opens at nine. [1]")
+    )
+    async with bench(tmp_path, engine) as made:
+        request = asked(input=chat("When does it open?"), context=context)
+        _, refused = await made.run(request)
+        assert isinstance(refused, Broken)
+        assert refused.failure.kind is FailureKind.OUTPUT_INVALID
+        items, last = await made.run(asked(2, input=chat("When does it open?"), context=context))
+        assert isinstance(last, Completed)
+        assert text_of(items) == "The shop opens at nine. [1]"
+        assert last.summary is not None
+        [citation] = last.summary.citations
+        assert (citation.document_id, citation.supported) == ("hours", True)
+    role, text = shown(engine, 1)[0]
+    assert role is Role.SYSTEM and text.endswith("[1] The shop opens at nine.")
+
+
+async def test_steps_share_the_token_budget_of_their_request(tmp_path: Path) -> None:
+    engine = ScriptedProvider(calls("calculator", '{"expression": "1"}'), says("1."))
+    async with bench(tmp_path, engine) as made:
+        request = asked(tools=TOOLS, budget=RunBudget(tokens=200), sampling=Sampling())
+        _, last = await made.run(request)
+        assert isinstance(last, Broken | Completed)
+    first, second = (work.sampling.max_tokens for work in engine.works)
+    assert first is not None and second is not None
+    assert second < first - 16
+
+
+async def test_what_must_not_be_recorded_is_not(tmp_path: Path) -> None:
+    engine = ScriptedProvider(says("Hi."), says("Hi."))
+    async with bench(tmp_path, engine) as made:
+        kept, not_kept = asked(1), asked(2, trace=TraceSettings(record=False))
+        for request in (kept, not_kept):
+            await made.run(request)
+        assert await made.store.recording(kept.request_id) is not None
+        assert await made.store.recording(not_kept.request_id) is None
+
+
+# Sessions
+
+
+def in_session(number: int, text: str, **use: Any) -> RequestEnvelope:
+    return asked(number, input=chat(text), session=SessionUse(id=SESSION, **use))
+
+
+async def with_session(made: Bench) -> None:
+    session = Session(
+        id=SESSION,
+        tenant=PRINCIPAL.tenant,
+        actor=ActorId("alice"),
+        created_unix_ns=0,
+        updated_unix_ns=0,
+    )
+    await made.store.put_session(session)
+
+
+async def test_a_session_goes_on_where_it_was_with_its_placeholders(tmp_path: Path) -> None:
+    engine = ScriptedProvider(says("Noted."), says("You said ", "<CARD_1>", "."))
+    async with bench(tmp_path, engine) as made:
+        await with_session(made)
+        await made.run(in_session(1, "My card is 4111 1111 1111 1111."))
+        items, last = await made.run(in_session(2, "Which card?"))
+        assert text_of(items) == "You said 4111 1111 1111 1111."
+        assert last.summary is not None and last.summary.session is not None
+        assert last.summary.session.version == 2
+        stored = await made.store.conversation(PRINCIPAL.tenant, SESSION)
+        assert stored is not None
+        assert [message.text for message in stored.messages] == [
+            "My card is <CARD_1>.",
+            "Noted.",
+            "Which card?",
+            "You said <CARD_1>.",
+        ]
+    assert [text for _, text in shown(engine, 2)] == [
+        "My card is <CARD_1>.",
+        "Noted.",
+        "Which card?",
+    ]
+
+
+@pytest.mark.parametrize("expected", [1, 7])
+async def test_another_version_than_expected_is_a_conflict_before_any_work(
+    tmp_path: Path, expected: int
+) -> None:
+    engine = ScriptedProvider()
+    async with bench(tmp_path, engine) as made:
+        await with_session(made)
+        _, last = await made.run(in_session(1, "Hi", expected_version=expected))
+        assert isinstance(last, Broken)
+        assert last.failure.kind is FailureKind.CONFLICT
+    assert not engine.works
+
+
+async def test_a_session_that_moved_on_meanwhile_makes_its_request_a_conflict(
+    tmp_path: Path,
+) -> None:
+    engine = ScriptedProvider(says("First."), says("Second."))
+    async with bench(tmp_path, engine) as made:
+        await with_session(made)
+        slow = made.path.run(in_session(1, "slow"), Hangup())
+        first = [await anext(slow)]
+        await made.run(in_session(2, "quick"))
+        rest = [item async for item in slow]
+        last = (first + rest)[-1]
+        assert isinstance(last, Broken)
+        assert last.failure.kind is FailureKind.CONFLICT
+        stored = await made.store.conversation(PRINCIPAL.tenant, SESSION)
+        assert stored is not None and stored.session.version == 1
+        outcome = await made.store.outcome(asked(1).request_id)
+        assert outcome is not None and outcome.status is OutcomeStatus.PARTIAL
+
+
+async def test_a_session_that_is_only_read_stays_as_it_is(tmp_path: Path) -> None:
+    async with bench(tmp_path, ScriptedProvider(says("Hi."))) as made:
+        await with_session(made)
+        _, last = await made.run(in_session(1, "Hi", store=False))
+        assert isinstance(last, Completed)
+        stored = await made.store.conversation(PRINCIPAL.tenant, SESSION)
+        assert stored is not None and stored.session.version == 0
+
+
+async def test_an_unknown_session_is_not_found(tmp_path: Path) -> None:
+    async with bench(tmp_path, ScriptedProvider()) as made:
+        _, last = await made.run(in_session(1, "Hi"))
+        assert isinstance(last, Broken)
+        assert last.failure.kind is FailureKind.NOT_FOUND
