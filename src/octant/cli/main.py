@@ -19,14 +19,16 @@ from octant.cli.evaluate import evaluate
 from octant.cli.keys import keys
 from octant.cli.models import models
 from octant.cli.output import JSON_FLAG, exit_code, print_failure
+from octant.cli.policy import policy
 from octant.cli.recipes import recipes
 from octant.cli.replay import replay
+from octant.cli.route import route
 from octant.cli.serve import serve
 from octant.cli.sessions import sessions
 from octant.cli.tenants import tenants
 from octant.cli.trace import trace
-from octant.cli.usage import usage
 from octant.cli.traffic import traffic
+from octant.cli.usage import usage
 from octant.core.failure import Failed
 
 app = typer.Typer(
@@ -48,10 +50,12 @@ app.add_typer(traffic, name="traffic")
 app.add_typer(keys, name="keys")
 app.add_typer(tenants, name="tenants")
 app.add_typer(trace, name="trace")
+app.add_typer(route, name="route")
 app.add_typer(sessions, name="sessions")
 app.add_typer(audit, name="audit")
 app.command()(usage)
 app.command()(replay)
+app.add_typer(policy, name="policy")
 app.add_typer(config, name="config")
 app.command()(doctor)
 app.command("eval")(evaluate)

@@ -158,6 +158,22 @@ def policy_problems(policies: str) -> list[str]:
     return problems
 
 
+def policy_names(policies: str) -> list[str]:
+    """The `@id` of every policy, sorted."""
+    return sorted(written["id"] for written in _annotations(_parsed(policies)).values())
+
+
+def attribute_names(action: Action) -> tuple[str, ...]:
+    """What a question about the action can tell of resource and circumstances."""
+    shape = _SHAPES[action]
+    return shape.attributes + shape.circumstances
+
+
+def scope_of(action: Action) -> Scope:
+    """The scope without which no policy is asked."""
+    return _SHAPES[action].scope
+
+
 class Authoriser:
     """Asks the baseline and the policies. The text has no `policy_problems`."""
 

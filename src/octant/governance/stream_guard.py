@@ -47,8 +47,9 @@ class GuardSettings(NamedTuple):
 
 
 class _Waiting(NamedTuple):
-    """What one delta brought, until all of its text, which ends at `end`, has gone out."""
+    """What one delta brought, until all of its text, from `start` to `end`, has gone out."""
 
+    start: int
     end: int
     tokens: tuple[int, ...]
     logprobs: tuple[PositionLogprobs, ...]
@@ -65,8 +66,8 @@ class _Content:
 
     def take(self, item: TextDelta) -> None:
         """Notes a delta; its text goes to the lane next."""
-        self._received += len(item.text)
-        self._waiting.append(_Waiting(self._received, item.tokens, item.logprobs))
+        start, self._received = self._received, self._received + len(item.text)
+        self._waiting.append(_Waiting(start, self._received, item.tokens, item.logprobs))
 
     def delta(self, choice: int, released: Released) -> Sequence[StreamItem]:
         """The released text with the tokens it completes, or nothing."""
@@ -80,7 +81,8 @@ class _Content:
             if not (released.changed or self._first_is_changed):
                 logprobs += waiting.logprobs
             self._first_is_changed = False
-        self._first_is_changed = self._first_is_changed or released.changed
+        begun = bool(self._waiting) and self._waiting[0].start < gone
+        self._first_is_changed = begun and (self._first_is_changed or released.changed)
         if not (released.text or tokens or logprobs):
             return ()
         return (TextDelta(choice, released.text, tuple(tokens), tuple(logprobs)),)

@@ -30,6 +30,10 @@ _LONGEST_KEY = 16_384
 """Characters of a private key that are held to see its end; RSA keys of 16,384 bits have 12,700."""
 _KEY_LINE = 256
 """Behind so many other characters a key that has no END line is over; a line of one has 76."""
+_KEY_STEP = 64
+"""A key is looked at again after so many characters, or when it may have come to its end."""
+_LARGEST_PIECE = 512
+"""More text at once is taken in parts, so that many values in it cost no more than its length."""
 
 
 class OutputRules(NamedTuple):
@@ -71,6 +75,7 @@ class StreamLane:
         self._unseen = ""
         self._quotes = 0
         self._swallow: _Swallow | None = None
+        self._look_again = 0
         self._changed = False
         self.findings: Counter[PiiKind] = Counter()
         self.blocked: PiiKind | None = None
@@ -83,15 +88,12 @@ class StreamLane:
 
     def feed(self, text: str) -> Released:
         """What the text sets free. After a blocked value: nothing, and `blocked` is set."""
-        if self._json is not None:
-            self._take(self._json.feed(text))
-        elif text.isascii() and not self._unseen:
-            self._text += text
-            if self._spelled is not None:
-                self._spelled.extend(text)
-        else:
-            self._take(text)
-        return self._release(final=False)
+        if len(text) <= _LARGEST_PIECE:
+            return self._feed(text)
+        starts = range(0, len(text), _LARGEST_PIECE)
+        pieces = [self._feed(text[start : start + _LARGEST_PIECE]) for start in starts]
+        changed = any(piece.changed for piece in pieces)
+        return Released("".join(piece.text for piece in pieces), changed)
 
     def finish(self) -> Released:
         """What was still held; nothing follows."""
@@ -105,6 +107,17 @@ class StreamLane:
         """Raises AssertionError when held text and its spelling are not of one length."""
         assert self._spelled is None or len(self._spelled) == len(self._text), "spelling is lost"
         assert len(self._before) <= LOOK_BEHIND, "more is remembered than can matter"
+
+    def _feed(self, text: str) -> Released:
+        if self._json is not None:
+            self._take(self._json.feed(text))
+        elif text.isascii() and not self._unseen:
+            self._text += text
+            if self._spelled is not None:
+                self._spelled.extend(text)
+        else:
+            self._take(text)
+        return self._release(final=False)
 
     def _take(self, units: Sequence[str]) -> None:
         if self._spelled is None:
@@ -207,13 +220,16 @@ class StreamLane:
                 self._drop(tail.end() if tail else 0)
                 over = final or bool(self._text)
             case _Swallow.KEY:
+                if not (final or self._text.endswith("-") or len(self._text) >= self._look_again):
+                    return False
+                self._look_again = len(self._text) + _KEY_STEP
                 end = pem_end(self._text, 0)
                 closed = self._text[:end].endswith(PEM_DASHES)
                 over = final or closed or len(self._text) - end > _KEY_LINE
                 if over or end > _LONGEST_KEY:
                     self._drop(end)
         if over:
-            self._swallow = None
+            self._swallow, self._look_again = None, 0
         return over
 
     def _drop(self, count: int) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 from octant.governance.pii.kinds import Finding, PiiKind
 
@@ -63,7 +64,7 @@ def _card_length(candidate: str, behind: str) -> int:
         next_character = candidate[end : end + 1] or behind
         if next_character.isalnum() or not _is_card(digits[:count]):
             continue
-        if not _reads_as_amount(candidate[:end]):
+        if not _reads_otherwise(candidate[:end]):
             return end
     return 0
 
@@ -75,10 +76,13 @@ def _is_card(digits: str) -> bool:
     return False
 
 
-def _reads_as_amount(candidate: str) -> bool:
-    """`4 012 888 888`: digits in threes are an amount, not a card."""
+def _reads_otherwise(candidate: str) -> bool:
+    """Digits in threes are an amount, and numbers that count up are a list."""
     groups = re.split(r"[ .-]+", candidate)
-    return len(groups) > 1 and all(len(group) == 3 for group in groups[1:])
+    if len(groups) == 1:
+        return False
+    counted = all(int(b) - int(a) == 1 for a, b in pairwise(groups))
+    return counted or all(len(group) == 3 for group in groups[1:])
 
 
 def _iban_length(candidate: str, behind: str) -> int:
