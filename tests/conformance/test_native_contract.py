@@ -9,7 +9,7 @@ import jsonschema_rs
 import pytest
 from openai import OpenAI
 
-from tests.support.server import RunningServer
+from tests.support.server import RunningServer, eventually
 
 GREEDY = {"temperature": 0, "max_tokens": 60}
 SUM = "What is 17 times 42?"
@@ -73,7 +73,14 @@ class Contract:
 @pytest.fixture
 def contract(server: RunningServer) -> Iterator[Contract]:
     with server.http() as http:
+        # A second route that still loads would be waited for where no ready one fits.
+        eventually(lambda: _all_ready(http), "every route is ready")
         yield Contract(http, server.model)
+
+
+def _all_ready(http: httpx2.Client) -> bool:
+    models = http.get("/health/models").json()["models"].values()
+    return all(route["state"] == "ready" for model in models for route in model["routes"].values())
 
 
 @pytest.fixture
@@ -206,6 +213,21 @@ def test_a_card_number_never_reaches_the_session(contract: Contract) -> None:
     assert [sum(made["findings"].values()) for made in changed][:1] == [1]
     assert CARD not in json.dumps(contract.turns(session))
     contract.delete(session)
+
+
+def test_body_trace_and_audit_agree_on_a_failure(server: RunningServer, contract: Contract) -> None:
+    run = contract.run(404, session={"id": "ses_none"})
+    own = run["error"]["octant"]
+    trace = json.loads(server.octant("trace", "show", run["id"], "--json").stdout)
+    traced = trace["spans"][0]["attributes"]
+    assert traced["error.type"] == run["error"]["code"]
+    assert traced["octant.failure.class"] == own["class"]
+    assert traced["octant.failure.stage"] == own["stage"]
+    records = json.loads(server.octant("audit", "list", "--json").stdout)
+    details = [record["detail"] for record in records if record["request_id"] == run["id"]]
+    (audited,) = [detail for detail in details if "retry" in detail]
+    assert (audited["failure"], audited["failure_class"]) == (run["error"]["code"], own["class"])
+    assert (audited["stage"], audited["retry"]) == (own["stage"], own["retry"])
 
 
 @pytest.mark.parametrize(
