@@ -84,7 +84,7 @@ async def _read(settings: "Settings", named: str) -> "Replayable":
 
 def _print(told: "ReplayReport") -> None:
     out = console()
-    out.print(f"{told.verdict.value}  {_counted(told)}", style="bold")
+    out.print(f"{told.verdict.value}  {_counted(told)}", style="bold", soft_wrap=True)
     for step in told.steps:
         for line in _lines(step):
             out.print(printable(line), soft_wrap=True, markup=False)
