@@ -129,7 +129,7 @@ def test_traffic_moves_to_a_second_release_and_back_with_no_failed_request(
             # Those on their way were drawn before.
             calls.more(3)
             begun = len(calls.answered)
-            calls.more(40)
+            calls.more(24)
             seen[weight] = releases_of(one_route, calls.answered[begun:])
         assert releases.remove(second).status_code == 202
         releases.wait(second, "gone")
