@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from octant.cli.gateway_benchmark import Comparison, Side
 from octant.cli.load_generator import (
     Arrival,
     StreamTimes,
@@ -71,3 +72,20 @@ def test_percentiles_of_few_values() -> None:
     assert percentile([], 99) == 0
     assert percentile([7], 99) == 7
     assert percentile([1, 2, 3], 50) == 2
+
+
+def test_a_side_of_the_gateway_benchmark_tells_medians_and_every_round() -> None:
+    side = Side((100.0, 300.0, 200.0), (3.0, 1.0, 2.0), (9.0, 9.0, 9.5), cpu_ms=(0.5, 0.7, 0.6))
+    assert side.told() == {
+        "requests_per_s": 200.0,
+        "p50_ms": 2.0,
+        "p99_ms": 9.0,
+        "cpu_ms": 0.6,
+        "requests_per_s_rounds": [100.0, 300.0, 200.0],
+        "p50_ms_rounds": [3.0, 1.0, 2.0],
+        "p99_ms_rounds": [9.0, 9.0, 9.5],
+        "cpu_ms_rounds": [0.5, 0.7, 0.6],
+    }
+    alone = Side((1_000.0,), (0.5,), (1.0,))
+    assert "cpu_ms" not in alone.told()
+    assert Comparison(stream=True, served=side, alone=alone).added_ms == 1.5

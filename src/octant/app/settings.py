@@ -143,6 +143,11 @@ def environment_value(variable: str) -> str | None:
     return os.environ.get(variable)
 
 
+def environment_with(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child process that is to have these variables, too."""
+    return {**os.environ, **variables}
+
+
 class ClientEnvironment(NamedTuple):
     """What commands that talk to a server take from the environment."""
 

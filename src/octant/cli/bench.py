@@ -15,6 +15,7 @@ from octant.cli.output import ExitCode, JsonOption, console, notices, print_json
 if TYPE_CHECKING:
     from octant.app.model_source import ModelSource
     from octant.app.settings import LoadedSettings
+    from octant.cli.gateway_benchmark import Comparison, GatewayShape
     from octant.cli.serve_benchmark import Level, Shape
 
 bench = typer.Typer(help="Measure this installation on this machine.", no_args_is_help=True)
@@ -93,6 +94,112 @@ def bench_serve(
         if slow:
             console().print(f"Below {min_ratio} at {', '.join(slow)}.", style="bold red")
     raise typer.Exit(ExitCode.FAILED_CHECK if slow else ExitCode.OK)
+
+
+@bench.command("gateway")
+def bench_gateway(
+    connections: Annotated[int, typer.Option(min=1, max=1_000, help="Callers at once.")] = 10,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Length of each measurement.")] = 5.0,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Measurements of each side.")] = 5,
+    record: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the JSON record here.", show_default=False),
+    ] = None,
+    data_dir: DataDirOption = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure requests/s through the whole server, in front of an upstream that answers at once.
+
+    Starts a private server with policy, audit, ledger and traces as configured, and measures it in
+    turns with the upstream alone: requests/s and latency, for whole and for streamed answers.
+
+    Examples:
+
+      octant bench gateway
+
+      octant bench gateway --connections 10 --rounds 5 --record gateway.json
+    """
+    from octant.cli.gateway_benchmark import GatewayShape
+    from octant.cli.loading import load
+    from octant.cli.private_server import prepared_model
+
+    source = prepared_model(load(config, data_dir))
+    shape = GatewayShape(connections, seconds, rounds)
+    compared = asyncio.run(_compare(source, config, shape))
+    told = _gateway_record(shape, compared)
+    if record is not None:
+        record.write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    if as_json:
+        print_json(told)
+    else:
+        _print_gateway(shape, compared)
+
+
+async def _compare(
+    source: "ModelSource", config: Path | None, shape: "GatewayShape"
+) -> "list[Comparison]":
+    from octant.cli.gateway_benchmark import compare, started
+
+    notices().print("Starting the upstream, the server and the callers ...", style="dim")
+    async with started(source.directory, config) as running:
+        with _progress() as progress:
+            bar = progress.add_task("", total=2 * 2 * (shape.rounds + 1))
+            compared: list[Comparison] = []
+            for stream in (False, True):
+                progress.update(bar, description="streamed" if stream else "whole")
+                compared.append(
+                    await compare(running, shape, stream, lambda: progress.advance(bar))
+                )
+        return compared
+
+
+def _gateway_record(shape: "GatewayShape", compared: "Sequence[Comparison]") -> dict[str, Any]:
+    from octant.cli import machine
+    from octant.cli.gateway_load import QUESTION
+    from octant.cli.instant_upstream import ANSWER_TOKENS
+
+    return {
+        "benchmark": "gateway",
+        "shape": shape._asdict()
+        | {"prompt_bytes": len(QUESTION.encode()), "answer_tokens": ANSWER_TOKENS},
+        "answers": {
+            "streamed" if one.stream else "whole": {
+                "served": one.served.told(),
+                "upstream_alone": one.alone.told(),
+                "added_p50_ms": round(one.added_ms, 3),
+            }
+            for one in compared
+        },
+        "machine": machine.facts(),
+        "versions": machine.versions(),
+        "commit": machine.commit(),
+    }
+
+
+def _print_gateway(shape: "GatewayShape", compared: "Sequence[Comparison]") -> None:
+    from statistics import median
+
+    console().print(
+        f"{shape.connections} callers, {shape.seconds:g} s each, {shape.rounds} rounds; medians "
+        "(lowest - highest)"
+    )
+    print_rows(
+        ["answers", "requests/s", "", "p50 / p99 ms", "CPU ms", "alone requests/s", "alone p50 ms"],
+        [
+            [
+                "streamed" if one.stream else "whole",
+                f"{median(one.served.requests_per_s):.0f}",
+                _range(one.served.requests_per_s),
+                f"{median(one.served.p50_ms):.2f} / {median(one.served.p99_ms):.2f}",
+                f"{median(one.served.cpu_ms):.2f}" if one.served.cpu_ms else "?",
+                f"{median(one.alone.requests_per_s):.0f}",
+                f"{median(one.alone.p50_ms):.2f}",
+            ]
+            for one in compared
+        ],
+        empty="",
+    )
 
 
 async def _measure(

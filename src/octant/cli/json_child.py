@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from octant.app.settings import environment_with
 from octant.cli.http_client import unavailable
 from octant.core.failure import Failed, Failure
 from octant.core.record import from_builtins
@@ -66,8 +67,12 @@ class JsonChild:
 
 
 @asynccontextmanager
-async def json_child(name: str, *arguments: str) -> AsyncGenerator[JsonChild, None]:
-    """Runs `python -m ARGUMENTS`; leaving asks it to stop and then makes it."""
+async def json_child(
+    name: str, *arguments: str, environment: Mapping[str, str] | None = None
+) -> AsyncGenerator[JsonChild, None]:
+    """Runs `python -m ARGUMENTS` with these variables beside its own; leaving asks it to stop and
+    then makes it.
+    """
     with tempfile.TemporaryDirectory(prefix="octant-") as directory:
         log = Path(directory) / "stderr"
         with log.open("wb") as errors:
@@ -80,6 +85,7 @@ async def json_child(name: str, *arguments: str) -> AsyncGenerator[JsonChild, No
                 stderr=errors,
                 limit=_MAX_LINE_BYTES,
                 start_new_session=True,
+                env=environment_with(environment) if environment else None,
             )
         try:
             yield JsonChild(name, process, log)

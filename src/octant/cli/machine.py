@@ -55,6 +55,13 @@ def tree_rss_bytes(pid: int) -> int | None:
     return sum(_rss_bytes(member) for member in _tree(pid))
 
 
+def tree_cpu_s(pid: int) -> float | None:
+    """Processor time that a process and all below it have used; None where it is not told."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    times = [_cpu_ticks(member) for member in _tree(pid)] if Path(f"/proc/{pid}").exists() else []
+    return sum(times) / ticks if times else None
+
+
 def facts() -> dict[str, Any]:
     """The machine, for a record of a measurement."""
     amounts = memory()
@@ -120,6 +127,12 @@ def _rss_bytes(pid: int) -> int:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * _KIB
     return 0
+
+
+def _cpu_ticks(pid: int) -> int:
+    status = _lines(Path(f"/proc/{pid}/stat"))
+    # After the name in brackets: state, then twelve figures on to user and system time.
+    return sum(map(int, status[0].rpartition(")")[2].split()[11:13])) if status else 0
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

@@ -5,7 +5,7 @@ the user's configuration otherwise, so what is measured is what the user would g
 """
 
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -37,16 +37,23 @@ def prepared_model(loaded: LoadedSettings) -> ModelSource:
 
 @asynccontextmanager
 async def private_server(
-    source: Path, config: Path | None, *, is_recipe: bool = False
+    source: Path,
+    config: Path | None,
+    *,
+    is_recipe: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> AsyncGenerator[PrivateServer, None]:
-    """Serves the prepared model in `source`, or by that recipe file, until the context closes."""
+    """Serves the prepared model in `source`, or by that recipe file, until the context closes.
+
+    `environment` holds settings that come before those of the user's configuration.
+    """
     with tempfile.TemporaryDirectory(prefix="octant-serve-") as data_dir:
         arguments = ["octant.cli.main", "serve", "--json", "--host", "127.0.0.1", "--port", "0"]
         arguments += ["--data-dir", data_dir]
         arguments += ["--recipe" if is_recipe else "--model", str(source)]
         if config is not None:
             arguments += ["--config", str(config)]
-        async with json_child("private server", *arguments) as child:
+        async with json_child("private server", *arguments, environment=environment) as child:
             started = await child.read()
             yield PrivateServer(
                 target=Target(started["address"], started["first_key"]),
