@@ -15,7 +15,7 @@ class ToolsSection(Section):
     timeout_ms: int = setting(
         5_000,
         "Longest run of a tool; the deadline of its request may end it sooner.",
-        chosen_by="a call takes 25 to 40 ms, most of it the start of its process",
+        chosen_by="a call takes 30 ms of processor time, most of it the start of its process",
         ge=1,
     )
     max_concurrent: int = setting(
@@ -34,7 +34,7 @@ class ToolsSection(Section):
     memory_bytes: int = setting(
         256 * _MIB,
         "Address space of a tool's process.",
-        chosen_by="the built-in tools take 30 MiB",
+        chosen_by="the built-in tools stay below 64 MiB",
         ge=64 * _MIB,
     )
     require_isolation: bool = setting(

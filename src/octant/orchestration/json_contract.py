@@ -75,7 +75,11 @@ class Contract:
 
 def contract_of(schema: dict[str, Any]) -> Contract:
     """The compiled schema, from a bounded cache. Raises ValueError as `Contract` does."""
-    return _compiled(json.dumps(schema, sort_keys=True))
+    try:
+        written = json.dumps(schema, sort_keys=True)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    return _compiled(written)
 
 
 def read_json(text: str) -> Any:

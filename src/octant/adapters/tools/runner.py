@@ -120,6 +120,9 @@ async def _put_away(
         child.kill()
     if not ended.done():
         await asyncio.wait({ended})
+    if not ended.cancelled():
+        # An error that nobody waits for any more is none.
+        ended.exception()
 
 
 def _read(ended: "asyncio.Future[bytes | None]", max_bytes: int) -> _Answer:

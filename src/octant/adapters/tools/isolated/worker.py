@@ -2,9 +2,10 @@
 
     request (JSON on stdin) -> prepare -> give every privilege away -> run -> answer (on stdout)
 
-Law: what a model chose is acted on only after the process can no longer open a file, reach a
-network, start a program or live for long. `prepare` opens what the settings name; `run` has nothing
-but that. The answer is one line, `ok JSON` or `error JSON`; a line that is not whole is no answer.
+Law: what a model chose is computed with only after the process can no longer open a file, reach a
+network, start a program or live for long. `prepare` opens what the settings name, by checked names
+at most; `run` has nothing but that. The answer is one line, `ok JSON` or `error JSON`; a line that
+is not whole is no answer.
 """
 
 import ctypes
@@ -66,14 +67,17 @@ def confine(memory_bytes: int, require_isolation: bool, allowed: frozenset[str])
     """
     if not _leave_namespaces() and require_isolation:
         raise ValueError("this machine cannot isolate tools, and the settings require it")
-    # No core file with arguments in it, no file ever written, no child, no further descriptor.
-    for kind, limit in (
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-        (resource.RLIMIT_NPROC, 0),
-        (resource.RLIMIT_NOFILE, 16),
-        (resource.RLIMIT_AS, memory_bytes),
-    ):
+    # No core file with arguments in it, no file ever written, no child, few descriptors.
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_NPROC: 0,
+        resource.RLIMIT_NOFILE: 16,
+    }
+    # macOS knows the limit of memory and does not take it.
+    if sys.platform != "darwin":
+        limits[resource.RLIMIT_AS] = memory_bytes
+    for kind, limit in limits.items():
         resource.setrlimit(kind, (limit, limit))
     sys.addaudithook(_refuse_all_but(allowed))
 
