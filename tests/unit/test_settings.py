@@ -282,3 +282,69 @@ def test_every_line_of_the_first_file_can_be_switched_on(tmp_path: Path) -> None
 def test_defaults_are_those_of_the_layers(layer: Any) -> None:
     made = layer(Settings())
     assert made == type(made)()
+
+
+UPSTREAM = """\
+[[upstreams]]
+name = "spare"
+base_url = "https://host/v1"
+serves = "m"
+"""
+
+
+def test_upstreams_are_tables_that_come_one_after_the_other(tmp_path: Path) -> None:
+    other = UPSTREAM.replace("spare", "other") + 'capabilities = ["vision"]\nquality = 0.9\n'
+    loaded = load_settings(write(tmp_path / "o.toml", UPSTREAM + "\n" + other))
+    first, second = loaded.settings.upstreams
+    assert (first.name, second.name) == ("spare", "other")
+    assert (first.max_context, first.residency, first.quality) == (8_192, "remote", 0.5)
+    assert (second.capabilities, second.quality) == (("vision",), 0.9)
+    assert loaded.origins["upstreams"] == ("file", f"{tmp_path}/o.toml:1")
+
+
+def test_upstreams_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = '[{"name": "a", "base_url": "http://x", "serves": "m"}]'
+    monkeypatch.setenv("OCTANT_UPSTREAMS", table)
+    (entry,) = load_settings().settings.upstreams
+    assert entry.name == "a"
+    monkeypatch.setenv("OCTANT_UPSTREAMS", '[{"name": "a"}]')
+    assert "OCTANT_UPSTREAMS: upstreams[0].base_url is missing." in refused().message
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("qualty = 1", "there is no setting 'upstreams[0].qualty'"),
+        ("quality = 2", "upstreams[0].quality = 2: expected less than or equal to 1"),
+        ('capabilities = "vision"', "upstreams[0].capabilities = 'vision': expected a valid tuple"),
+        ('api_key_env = "sk-123"', "api_key_env to name a variable, not to be the key"),
+        ('api_key_env = "OCTANT_X"', "api_key_env not to begin with OCTANT_"),
+        ('api_key_env = "A"\napi_key_file = "b"', "one of api_key_env and api_key_file, not both"),
+    ],
+)
+def test_a_mistake_in_an_upstream_is_told_with_its_place(
+    tmp_path: Path, line: str, told: str
+) -> None:
+    failure = refused(write(tmp_path / "o.toml", f"{UPSTREAM}{line}\n"))
+    assert told in failure.message
+    assert f"{tmp_path}/o.toml:" in failure.message
+
+
+@pytest.mark.parametrize(
+    "url", ["host/v1", "ftp://host", "http://", "http://u:p@host", "http://host?key=1"]
+)
+def test_an_address_has_to_be_plain(tmp_path: Path, url: str) -> None:
+    text = UPSTREAM.replace("https://host/v1", url)
+    failure = refused(write(tmp_path / "o.toml", text))
+    assert "base_url" in failure.message
+    assert "u:p" not in failure.message
+
+
+def test_names_of_upstreams_are_their_own(tmp_path: Path) -> None:
+    failure = refused(write(tmp_path / "o.toml", UPSTREAM + "\n" + UPSTREAM))
+    assert "spare is twice" in failure.message
+
+
+def test_pauses_of_a_breaker_grow(tmp_path: Path) -> None:
+    text = "[routing]\nbreaker_first_pause_ms = 9\nbreaker_longest_pause_ms = 8\n"
+    assert "routing.breaker_longest_pause_ms" in refused(write(tmp_path / "o.toml", text)).message
