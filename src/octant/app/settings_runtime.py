@@ -184,7 +184,7 @@ class ObservabilitySection(Section):
         2_048, "Traces that wait to be sent; further ones are counted as lost.", ge=1
     )
     otlp_max_batch: int = setting(
-        64, "Traces sent together.", chosen_by="about 20 KB each, with 20 spans", ge=1, le=1_024
+        64, "Traces sent together.", chosen_by="6 KB for a trace of 24 spans", ge=1, le=1_024
     )
     otlp_interval_ms: int = setting(1_000, "Longest time a trace waits for others.", ge=1)
     otlp_timeout_ms: int = setting(10_000, "Longest time for one batch, retries included.", ge=1)
