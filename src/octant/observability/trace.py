@@ -129,6 +129,7 @@ def _span(trace: TraceId, own: SpanId, parent: SpanId | None, interval: Interval
         attributes = attributes | {
             "error.type": failure.kind.value,
             "octant.failure.class": failure.rule.failure_class.value,
+            "octant.failure.retry": failure.rule.retry.value,
             "octant.failure.stage": failure.stage.value,
         }
     return Span(
