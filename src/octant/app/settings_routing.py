@@ -76,6 +76,9 @@ class UpstreamEntry(Section):
     quality: float = setting(
         0.5, "Quality between 0 and 1, comparable among the routes of a model.", ge=0, le=1
     )
+    tokens_per_s: float = setting(
+        0.0, "How fast it answers one request, as measured; 0 where it is not known.", ge=0
+    )
     capabilities: tuple[str, ...] = setting((), "What it can do, such as `vision`.")
     max_connections: int = setting(64, "Requests that it is sent at once.", ge=1)
     connect_timeout_ms: int = setting(2_000, "Longest time to connect.", ge=1)

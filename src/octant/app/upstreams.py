@@ -74,6 +74,7 @@ def _route(entry: UpstreamEntry) -> Route:
         ),
         label=entry.label,
         quality=entry.quality,
+        tokens_per_s=entry.tokens_per_s,
         residency=entry.residency,
     )
 
