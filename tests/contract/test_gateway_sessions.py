@@ -196,6 +196,16 @@ async def test_a_deleted_session_is_gone(served: Served) -> None:
         assert (await served.call(method, f"/v1/sessions/{path}")).status_code == 404
 
 
+async def test_a_deletion_is_on_record(served: Served) -> None:
+    session = (await served.create())["id"]
+    response = await served.call("DELETE", f"/v1/sessions/{session}")
+    await served.call("DELETE", f"/v1/sessions/{session}")
+    (record,) = await served.store.audit(ACME, 10)
+    assert (record.action, record.rule) == ("session.delete", "scope:inference")
+    assert record.request_id == response.headers["x-request-id"]
+    assert record.detail == {"actor": "alice", "session": session, "session_version": 0}
+
+
 @pytest.mark.parametrize(("method", "tail"), [("GET", ""), ("DELETE", ""), ("POST", "/branch")])
 async def test_another_tenants_session_is_like_none(served: Served, method: str, tail: str) -> None:
     session = (await served.create())["id"]

@@ -59,7 +59,7 @@ def read(dialect: Dialect, body: bytes) -> None:
         assert len(error.failure.message) < 2_000
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(damaged())
 def test_a_damaged_run_is_read_or_refused(body: Any) -> None:
     read(Runs(), json.dumps(body).encode())
@@ -71,7 +71,6 @@ def test_junk_as_an_octant_object_is_read_or_refused(octant: Any) -> None:
     read(ChatCompletions(), json.dumps(body).encode())
 
 
-@settings(max_examples=200)
 @given(sent(RunBody), st.data())
 def test_bytes_cut_or_changed_anywhere_are_read_or_refused(body: Any, data: st.DataObject) -> None:
     encoded = bytearray(json.dumps(body).encode())

@@ -24,6 +24,7 @@ from octant.core.units import NanoUsd
 from octant.gateway.dialects.chat_completions import ChatCompletions
 from octant.gateway.dialects.completions import Completions
 from octant.gateway.dialects.dialect import Dialect, Question, Terms
+from octant.gateway.dialects.octant_terms import check_schema
 from octant.gateway.dialects.runs import Runs
 from octant.gateway.settings import GatewaySettings
 
@@ -69,7 +70,9 @@ def chat(octant: Any = None, **fields: Any) -> Question:
 
 def refusal(dialect: Dialect, **body: Any) -> Failure:
     with pytest.raises(Failed) as raised:
-        dialect.read(json.dumps(body).encode(), SETTINGS)
+        question = dialect.read(json.dumps(body).encode(), SETTINGS)
+        if question.terms.output is not None:
+            check_schema(question.terms.output, dialect.extras_at)
     return raised.value.failure
 
 

@@ -16,6 +16,7 @@ from octant.core.units import NS_PER_MS, NS_PER_S
 from octant.gateway import headers
 from octant.gateway.body import body_of
 from octant.gateway.dialects.dialect import Answering, Dialect, Question
+from octant.gateway.dialects.octant_terms import check_schema
 from octant.gateway.envelopes import Understood, build_envelope
 from octant.gateway.exchange import Exchange, StreamExchange
 from octant.gateway.failures import milliseconds
@@ -54,11 +55,17 @@ class Inference:
         return build_envelope(head, identity, understood, settings), question
 
     async def _read(self, body: bytes) -> Question:
-        """Long bodies are read on a thread, so that none of them holds up the event loop."""
+        """Long bodies are read on a thread, so that none of them holds up the event loop, and
+        schemas are compiled there, whatever their length."""
         settings, defaults = self._services.settings, self._services.routes.default_sampling
         if len(body) > settings.long_context_bytes:
-            return await asyncio.to_thread(self._dialect.read, body, settings, defaults)
-        return self._dialect.read(body, settings, defaults)
+            question = await asyncio.to_thread(self._dialect.read, body, settings, defaults)
+        else:
+            question = self._dialect.read(body, settings, defaults)
+        output = question.terms.output
+        if output is not None:
+            await asyncio.to_thread(check_schema, output, self._dialect.extras_at)
+        return question
 
     async def _answer(self, call: Call, envelope: RequestEnvelope, question: Question) -> None:
         path = self._services.path

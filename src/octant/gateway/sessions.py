@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta
 
 from octant.core import ids
+from octant.core.audit import AuditRecord
 from octant.core.content import ImagePart, Message, Part, Role, TextPart
 from octant.core.failure import FailureKind
 from octant.core.identity import Principal, Scope
@@ -49,6 +50,8 @@ class SessionStore(Protocol):
     async def sessions(self, tenant: TenantId, limit: int) -> Sequence[Session]: ...
 
     async def delete_session(self, tenant: TenantId, session: SessionId) -> bool: ...
+
+    async def append_audit(self, records: Sequence[AuditRecord]) -> None: ...
 
 
 class NewSession(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -205,11 +208,16 @@ class Sessions:
         await call.reply.whole(200, JSON, encode_json(_session_object(new)))
 
     async def delete(self, call: Call) -> None:
-        """`DELETE /v1/sessions/{id}`: with its turns and what its placeholders stood for."""
-        principal, session = await self._principal(call), SessionId(call.names["id"])
-        if not await self._store.delete_session(principal.tenant, session):
-            _refuse_unknown(session)
-        body = {"id": session, "object": "session.deleted", "deleted": True}
+        """`DELETE /v1/sessions/{id}`: with its turns and what its placeholders stood for.
+
+        On record before it happens: what cannot be recorded is not deleted.
+        """
+        principal = await self._principal(call)
+        found = (await self._conversation(call, principal)).session
+        await self._store.append_audit([self._deletion(call, principal, found)])
+        if not await self._store.delete_session(principal.tenant, found.id):
+            _refuse_unknown(found.id)
+        body = {"id": found.id, "object": "session.deleted", "deleted": True}
         await call.reply.whole(200, JSON, encode_json(body))
 
     async def _principal(self, call: Call) -> Principal:
@@ -226,6 +234,23 @@ class Sessions:
         if found is None:
             _refuse_unknown(session)
         return found
+
+    def _deletion(self, call: Call, principal: Principal, session: Session) -> AuditRecord:
+        return AuditRecord(
+            request_id=call.head.request_id,
+            tenant=principal.tenant,
+            key_id=principal.key_id,
+            action="session.delete",
+            decision="allow",
+            policy_version="",
+            rule=f"scope:{Scope.INFERENCE.value}",
+            at_unix_ns=self._clock.unix_ns(),
+            detail={
+                "actor": principal.actor,
+                "session": session.id,
+                "session_version": session.version,
+            },
+        )
 
     def _new(self, principal: Principal, title: str) -> Session:
         now_unix_ns = self._clock.unix_ns()

@@ -18,17 +18,16 @@ from octant.core.stream import (
     TokenLogprob,
     ToolCallDelta,
 )
-from octant.gateway.dialects.dialect import (
-    Answering,
-    encode_json,
+from octant.gateway.dialects.dialect import Answering, encode_json
+from octant.gateway.dialects.openai_shapes import (
     failed_body,
     failed_event,
     fingerprint,
-    last_chunk,
     report_beside,
+    stream_end,
     usage_object,
 )
-from octant.gateway.sse import DONE, END, PREFIX
+from octant.gateway.sse import END, PREFIX
 
 _ROLE = b'{"role":"assistant","content":"","refusal":null},"logprobs":null,"finish_reason":null}]'
 
@@ -106,7 +105,7 @@ class ChatStream:
 
     def end(self, end: Completed) -> bytes:
         """The chunk without choices, where usage or report are wanted, and `[DONE]`."""
-        return last_chunk(self._answering, self._frame.last, end) + DONE
+        return stream_end(self._answering, self._frame.last, end)
 
     def failure(self, end: Broken) -> bytes:
         """The error event; no `[DONE]` follows."""

@@ -14,6 +14,7 @@ from octant.gateway.dialects.chat_messages import (
     conversation_of,
 )
 from octant.gateway.dialects.dialect import (
+    IN_OCTANT,
     Answering,
     Defaults,
     Question,
@@ -92,6 +93,7 @@ class ChatCompletions:
 
     api = Api.CHAT_COMPLETIONS
     fields = FIELDS
+    extras_at = IN_OCTANT
 
     def read(
         self, body: bytes, settings: GatewaySettings, defaults: Defaults = no_defaults

@@ -9,6 +9,7 @@ from octant.core.envelope import Api
 from octant.core.failure import FailureKind
 from octant.gateway.dialects.completion_answers import CompletionStream, WholeCompletion
 from octant.gateway.dialects.dialect import (
+    IN_OCTANT,
     Answering,
     Defaults,
     Question,
@@ -59,6 +60,7 @@ class Completions:
 
     api = Api.COMPLETIONS
     fields = FIELDS
+    extras_at = IN_OCTANT
 
     def read(
         self, body: bytes, settings: GatewaySettings, defaults: Defaults = no_defaults

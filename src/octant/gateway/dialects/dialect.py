@@ -4,13 +4,11 @@ bytes -> Question -> (RequestEnvelope, made by the gateway)
 StreamItem... -> StreamAnswer | WholeAnswer -> bytes
 """
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
 
-import octant
 from octant.core.content import Input
 from octant.core.envelope import (
     Api,
@@ -22,18 +20,13 @@ from octant.core.envelope import (
     ToolGrant,
     TraceSettings,
 )
-from octant.core.ids import RequestId, RouteId, TraceId
+from octant.core.ids import RequestId, TraceId
 from octant.core.limits import Profile, RunBudget
 from octant.core.record import Record
 from octant.core.sampling import Sampling
 from octant.core.stream import Broken, Completed, StreamItem
-from octant.core.summary import RunSummary
-from octant.core.usage import Usage
-from octant.gateway.dialects.run_report import report_of
-from octant.gateway.failures import error_body, error_object
 from octant.gateway.fields import Table
 from octant.gateway.settings import GatewaySettings
-from octant.gateway.sse import event
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -62,6 +55,7 @@ class Terms(Record, frozen=True, kw_only=True):
     trace: TraceSettings = TraceSettings()
 
 
+IN_OCTANT = "octant."
 NO_TERMS = Terms()
 """What applies where a caller says nothing."""
 
@@ -134,6 +128,11 @@ class Dialect(Protocol):
         """Every field of the body and what becomes of it."""
         ...
 
+    @property
+    def extras_at(self) -> str:
+        """What stands before the name of an extra field: `octant.` or nothing."""
+        ...
+
     def read(
         self, body: bytes, settings: GatewaySettings, defaults: Defaults = no_defaults
     ) -> Question:
@@ -143,52 +142,3 @@ class Dialect(Protocol):
     def whole(self, answering: Answering) -> WholeAnswer: ...
 
     def stream(self, answering: Answering) -> StreamAnswer: ...
-
-
-def fingerprint(route: RouteId | None) -> str:
-    """`system_fingerprint`: changes when another route or another release of Octant answers."""
-    return "fp_" + hashlib.sha256(f"{octant.__version__}/{route or ''}".encode()).hexdigest()[:12]
-
-
-def report_beside(answering: Answering, summary: RunSummary | None) -> dict[str, object]:
-    """`octant` of an OpenAI answer: the run's report, where it was asked for and is known."""
-    if summary is None or not answering.question.include_report:
-        return {}
-    return {"octant": report_of(summary)}
-
-
-def last_chunk(answering: Answering, opening: bytes, end: Completed) -> bytes:
-    """The event that ends an OpenAI stream: `opening`, an unclosed chunk without choices, with
-    usage and report; empty when neither is wanted."""
-    more = report_beside(answering, end.summary)
-    if answering.question.include_usage:
-        more = {"usage": usage_object(end.usage), **more}
-    return event(opening + b"," + encode_json(more)[1:]) if more else b""
-
-
-def failed_body(answering: Answering, end: Broken) -> bytes:
-    """The body of a failed answer of the OpenAI endpoints."""
-    more = report_beside(answering, end.summary)
-    return error_body(end.failure, answering.request_id, **more)
-
-
-def failed_event(answering: Answering, end: Broken) -> bytes:
-    """The last event of a failed stream of the OpenAI endpoints; what came before is partial."""
-    error = error_object(end.failure, answering.request_id)
-    octant: dict[str, object] = {
-        "partial": True,
-        "completion_tokens": end.usage.completion_tokens,
-    }
-    if end.summary is not None and answering.question.include_report:
-        octant |= msgspec.to_builtins(report_of(end.summary))
-    return event(encode_json({"error": error, "octant": octant}))
-
-
-def usage_object(usage: Usage) -> Mapping[str, object]:
-    """`usage` as chat completions and completions both write it."""
-    return {
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-    }

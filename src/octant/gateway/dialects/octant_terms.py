@@ -1,10 +1,9 @@
 """Terms: from the extras as sent to core values, with every bound that is a setting.
 
 Law: `terms_of` checks what the extras alone can tell, `check_terms` what has to fit the rest of the
-request. `at` is what stands before a field's name in messages: `octant.` or nothing.
+request, `check_schema` what takes long to tell. `at` is what stands before a field's name in
+messages: `octant.` or nothing.
 """
-
-from typing import Any
 
 from octant.core.content import ChatInput, Input
 from octant.core.envelope import (
@@ -82,6 +81,22 @@ def check_terms(terms: Terms, asked: Input, sampling: Sampling, at: str) -> None
         _check_one_choice(terms, sampling.n, at)
 
 
+def check_schema(output: OutputContract, at: str) -> None:
+    """Raises Failed(INVALID_VALUE) for a schema that no answer can be held against.
+
+    Compiling a hostile one takes up to a second, so it is done apart from the rest, on a thread.
+    """
+    path = f"{at}output.json_schema"
+    try:
+        contract_of(output.json_schema)
+    except ValueError as error:
+        refuse(
+            FailureKind.INVALID_VALUE,
+            f"Invalid value for '{path}': no answer can be held against this schema: {error}.",
+            path,
+        )
+
+
 def _money(nano_usd: int | None) -> NanoUsd | None:
     return None if nano_usd is None else NanoUsd(nano_usd)
 
@@ -135,23 +150,11 @@ def _tools(sent: SentTerms, settings: GatewaySettings, at: str) -> ToolGrant:
 def _output(sent: SentOutput | None, settings: GatewaySettings, at: str) -> OutputContract | None:
     if sent is None:
         return None
-    _check_schema(sent.json_schema, f"{at}output.json_schema")
     default = min(OutputContract(json_schema={}).max_repairs, settings.max_repairs)
     repairs = _or_default(
         f"{at}output.max_repairs", sent.max_repairs, default, settings.max_repairs
     )
     return OutputContract(json_schema=sent.json_schema, name=sent.name or "", max_repairs=repairs)
-
-
-def _check_schema(schema: dict[str, Any], path: str) -> None:
-    try:
-        contract_of(schema)
-    except ValueError as error:
-        refuse(
-            FailureKind.INVALID_VALUE,
-            f"Invalid value for '{path}': no answer can be held against this schema: {error}.",
-            path,
-        )
 
 
 def _or_default(path: str, value: int | None, default: int, limit: int) -> int:

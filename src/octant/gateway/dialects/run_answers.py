@@ -25,7 +25,7 @@ from octant.core.stream import (
     ToolCallDelta,
     ToolRan,
 )
-from octant.gateway.dialects.dialect import Answering, encode_json
+from octant.gateway.dialects.dialect import IN_OCTANT, Answering, encode_json
 from octant.gateway.dialects.run_report import (
     RunReport,
     ShownTool,
@@ -51,8 +51,6 @@ from octant.gateway.dialects.run_shapes import (
 from octant.gateway.failures import ErrorObject, error_object
 from octant.gateway.sse import typed_event
 from octant.orchestration.json_contract import read_json
-
-_IN_OCTANT = "octant."
 
 
 class WholeRun:
@@ -129,7 +127,7 @@ class WholeRun:
 
     def _error(self, failure: Failure) -> ErrorObject:
         # The path names fields as the OpenAI endpoints spell them.
-        param = failure.param and failure.param.removeprefix(_IN_OCTANT)
+        param = failure.param and failure.param.removeprefix(IN_OCTANT)
         return error_object(replace(failure, param=param), self._answering.request_id)
 
     def _output(self, *, valid: bool) -> RunOutput:

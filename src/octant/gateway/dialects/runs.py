@@ -127,6 +127,7 @@ class Runs:
 
     api = Api.RUNS
     fields = FIELDS
+    extras_at = ""
 
     def read(
         self, body: bytes, settings: GatewaySettings, defaults: Defaults = no_defaults

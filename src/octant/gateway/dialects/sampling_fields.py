@@ -11,7 +11,7 @@ from msgspec import Meta
 from octant.core.content import Input
 from octant.core.failure import FailureKind
 from octant.core.sampling import MAX_STOP_STRINGS, MAX_TOP_LOGPROBS, Sampling
-from octant.gateway.dialects.dialect import NO_TERMS, Question
+from octant.gateway.dialects.dialect import IN_OCTANT, NO_TERMS, Question
 from octant.gateway.dialects.octant_extras import (
     MAX_TOKENS,
     OCTANT_FIELD,
@@ -31,7 +31,6 @@ MAX_LOGIT_BIASES = 1_024
 MAX_STOP_TOKEN_IDS = 128
 # The smallest nucleus still holds the most likely token; OpenAI takes 0, samplers divide by it.
 _SMALLEST_TOP_P = 1e-9
-_IN_OCTANT = "octant."
 
 TokenId = Annotated[int, Meta(ge=0, le=MAX_TOKEN_ID)]
 TopLogprobs = Annotated[int, Meta(ge=0, le=MAX_TOP_LOGPROBS)]
@@ -177,8 +176,8 @@ def question_of(
     """
     extras, terms = body.octant, NO_TERMS
     if extras is not None:
-        terms = terms_of(extras, settings, _IN_OCTANT)
-        check_terms(terms, asked, sampling, _IN_OCTANT)
+        terms = terms_of(extras, settings, IN_OCTANT)
+        check_terms(terms, asked, sampling, IN_OCTANT)
     return Question(
         input=asked,
         sampling=sampling,
