@@ -18,7 +18,7 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.util import genai
 from opentelemetry.util.genai import _instruments
 
-from octant.core.events import AnyEvent, RequestSettled
+from octant.core.events import AnyEvent, AttemptFailed, RequestSettled, RouteDecided
 from octant.core.failure import Failure, FailureKind
 from octant.core.ids import SessionId
 from octant.core.outcome import OutcomeStatus
@@ -28,6 +28,7 @@ from octant.core.tools import ToolStatus
 from octant.observability import semconv
 from octant.observability.catalogue import CATALOGUE
 from octant.observability.series import MetricKind, MetricSpec
+from octant.observability.stages import ENGINE_EVENTS
 from octant.observability.trace import fold
 from octant.ports.telemetry import ExportedSpan, SettledTrace, SpanKind
 from tests.support import happenings, settlements
@@ -81,10 +82,36 @@ def _refused() -> list[AnyEvent]:
     return [happenings.received(), happenings.settled(ended)]
 
 
+def _failed_call() -> list[AnyEvent]:
+    failure = Failure(kind=FailureKind.ENGINE_LOST, stage=Stage.DECODE, message="It died.")
+    lost = AttemptFailed(
+        at_ns=happenings.at(134),
+        request_id=happenings.REQUEST,
+        attempt=1,
+        route=happenings.ROUTE.id,
+        failure=failure,
+    )
+    ended = happenings.outcome(status=OutcomeStatus.PARTIAL, failure=failure, attempts=1)
+    call = happenings.model_call(1, 0)[:-1]
+    return [happenings.received(), *call, lost, happenings.settled(ended)]
+
+
+def _upstream() -> list[AnyEvent]:
+    """A route whose engine is not Octant's own reports no steps."""
+    call = [e for e in happenings.model_call(1, 0) if not isinstance(e, ENGINE_EVENTS)]
+    decided = next(event for event in call if isinstance(event, RouteDecided))
+    chosen = replace(decided.decision.chosen, engine="openai_upstream")
+    elsewhere = replace(decided, decision=replace(decided.decision, chosen=chosen))
+    call[call.index(decided)] = elsewhere
+    return [happenings.received(), *call, happenings.settled(happenings.outcome())]
+
+
 SHAPES = {
     "one call": happenings.whole_request(),
     "several calls and a tool": happenings.whole_run(),
     "a failed tool": _failed_tool(),
+    "a failed call": _failed_call(),
+    "an upstream": _upstream(),
     "a refusal": _refused(),
 }
 
@@ -127,7 +154,7 @@ def test_spans_of_operations_follow_their_rules(shape: str) -> None:
     assert bool(spans) is (shape != "a refusal")
 
 
-@pytest.mark.parametrize("shape", ["one call", "several calls and a tool"])
+@pytest.mark.parametrize("shape", ["one call", "several calls and a tool", "an upstream"])
 def test_all_that_is_recommended_and_known_is_told(shape: str) -> None:
     for span in _exported(SHAPES[shape]):
         if "gen_ai.operation.name" in span.attributes:
@@ -185,6 +212,13 @@ def test_usage_stands_once_with_each_call_and_never_with_the_request() -> None:
     assert not [name for name in root.attributes if name.startswith("gen_ai.")]
     assert root.attributes["octant.cost_nano_usd"] == 510
     assert root.attributes["octant.tenant.id"] == "default"
+
+
+def test_the_provider_is_who_answered() -> None:
+    for shape, provider in {"one call": "octant", "an upstream": "openai_upstream"}.items():
+        (call,) = (span for span in _exported(SHAPES[shape]) if span.kind is SpanKind.CLIENT)
+        assert call.attributes["gen_ai.provider.name"] == provider
+        assert call.attributes["gen_ai.usage.output_tokens"] == 11
 
 
 def test_span_ids_are_those_of_the_trace() -> None:

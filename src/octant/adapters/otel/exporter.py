@@ -24,12 +24,9 @@ from octant.ports.telemetry import ExportedSpan, SettledTrace, TelemetryTotals
 
 _log = logging.getLogger(__name__)
 
-QUEUE_FULL, EXPORT_FAILED, UNMAPPABLE, SHUTDOWN = (
-    "queue_full",
-    "export_failed",
-    "unmappable",
-    "shutdown",
-)
+QUEUE_FULL, EXPORT_FAILED = "queue_full", "export_failed"
+UNMAPPABLE, SHUTDOWN = "unmappable", "shutdown"
+_REASONS = (QUEUE_FULL, EXPORT_FAILED, UNMAPPABLE, SHUTDOWN)
 
 _SAMPLED_BITS = 64
 
@@ -70,10 +67,9 @@ class OtlpTraces:
 
     def totals(self) -> TelemetryTotals:
         """Counts so far."""
-        lost = dict(self._lost)
-        if self._refused:
-            lost[QUEUE_FULL] = self._refused
-        return TelemetryTotals(self._sent, lost)
+        # Named before they happen: an alarm on a series that is not there never rings.
+        lost = {reason: self._lost[reason] for reason in _REASONS}
+        return TelemetryTotals(self._sent, lost | {QUEUE_FULL: self._refused})
 
     def close(self) -> None:
         """Sends what waits, for `flush_s` at most; the rest is lost. Nothing is offered after."""
