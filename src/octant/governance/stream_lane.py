@@ -27,7 +27,8 @@ from octant.governance.screening import redacted
 from octant.governance.vault import PLACEHOLDER, PLACEHOLDER_SO_FAR, Vault
 
 _LONGEST_KEY = 16_384
-"""Characters of a private key that are held to see its end; RSA keys of 16,384 bits have 12,700."""
+"""Characters of a private key that are held to see its end; RSA keys of 16,384 bits have 12,700.
+What is longer is nothing that an answer could need: the rest of the text goes with it."""
 _KEY_LINE = 256
 """Behind so many other characters a key that has no END line is over; a line of one has 76."""
 _KEY_STEP = 64
@@ -60,6 +61,7 @@ class _Replacement(NamedTuple):
 class _Swallow(Enum):
     TOKEN = auto()
     KEY = auto()
+    REST = auto()
 
 
 class StreamLane:
@@ -223,11 +225,18 @@ class StreamLane:
                 if not (final or self._text.endswith("-") or len(self._text) >= self._look_again):
                     return False
                 self._look_again = len(self._text) + _KEY_STEP
-                end = pem_end(self._text, 0)
-                closed = self._text[:end].endswith(PEM_DASHES)
-                over = final or closed or len(self._text) - end > _KEY_LINE
-                if over or end > _LONGEST_KEY:
+                held = self._text[:_LONGEST_KEY]
+                end = pem_end(held, 0)
+                closed = held[:end].endswith(PEM_DASHES)
+                over = final or closed or len(held) - end > _KEY_LINE
+                if over:
                     self._drop(end)
+                elif len(held) == _LONGEST_KEY:
+                    self._swallow = _Swallow.REST
+                    return self._skip_swallowed(final=final)
+            case _Swallow.REST:
+                self._drop(len(self._text))
+                over = False
         if over:
             self._swallow, self._look_again = None, 0
         return over

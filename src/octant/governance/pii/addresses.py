@@ -36,8 +36,10 @@ _NORTH_AMERICAN = re.compile(
     r"|(?<=\()[2-9][0-9]{2}\) ?|(?<=[2-9])[0-9]{2}[ .-])"
     r"[2-9][0-9]{2}[ .-][0-9]{4}))"
 )
-_NORTH_AMERICAN_REGIONS = ("US", "CA")
+NORTH_AMERICA = ("US", "CA")
 _TRIED_ENDS = 3
+_DOTTED = re.compile(r"\.[0-9]{1,3}\.[0-9]")
+_MORE_PARTS = re.compile(r"\.[0-9]")
 _IPV4 = re.compile(
     r"[0-9](?<![A-Za-z0-9.].)(?=([0-9]{0,2}(?:\.[0-9]{1,3}){3}))"
     # Not the end of a longer number, nor a version of five parts.
@@ -62,27 +64,42 @@ def emails(text: str, start: int) -> Iterator[Finding]:
         at = text.find("@", at + 1)
 
 
-def phones(text: str, start: int, regions: tuple[str, ...]) -> Iterator[Finding]:
-    """Valid telephone numbers that begin at or after `start`."""
-    yield from _valid(_PHONE, text, start, (None,))
-    north_american = tuple(r for r in regions if r in _NORTH_AMERICAN_REGIONS)
-    others = tuple(r for r in regions if r not in _NORTH_AMERICAN_REGIONS)
-    if north_american:
-        yield from _valid(_NORTH_AMERICAN, text, start, north_american)
-    if others:
-        yield from _valid(_NATIONAL, text, start, others)
+def international_phones(text: str, start: int) -> Iterator[Finding]:
+    """Valid telephone numbers with `+` that begin at or after `start`."""
+    if "+" in text:
+        yield from _valid(_PHONE, text, start, (None,))
+
+
+def north_american_phones(text: str, start: int, regions: tuple[str, ...]) -> Iterator[Finding]:
+    """Numbers of ten digits in groups, valid in one of the regions, at or after `start`."""
+    if regions:
+        yield from _valid(_NORTH_AMERICAN, text, start, regions)
+
+
+def national_phones(text: str, start: int, regions: tuple[str, ...]) -> Iterator[Finding]:
+    """Numbers with a leading 0, valid in one of the regions, that begin at or after `start`."""
+    if regions:
+        yield from _valid(_NATIONAL, text, start, regions)
 
 
 def ips(text: str, start: int) -> Iterator[Finding]:
     """Addresses of IP 4 and 6 that begin at or after `start`."""
+    if _DOTTED.search(text, start):
+        yield from _ipv4s(text, start)
+    if text.count(":", start) >= 2:
+        yield from _ipv6s(text, start)
+
+
+def _ipv4s(text: str, start: int) -> Iterator[Finding]:
     for match in _IPV4.finditer(text, start):
         end = match.end(1)
-        if text[end : end + 1].isalnum() or re.match(r"\.[0-9]", text[end : end + 2]):
+        if text[end : end + 1].isalnum() or _MORE_PARTS.match(text, end):
             continue
         if _is_of_somebody(text[match.start() : end]):
             yield Finding(match.start(), end, PiiKind.IP)
-    if text.count(":", start) < 2:
-        return
+
+
+def _ipv6s(text: str, start: int) -> Iterator[Finding]:
     for match in _IPV6.finditer(text, start):
         written = match[1]
         if any(c.isdigit() for c in written) and _is_of_somebody(written):

@@ -33,11 +33,13 @@ from octant.governance.pii.plain import lowered
 
 Check = Callable[[str], bool]
 
-_BEFORE = r"(?<![A-Za-z0-9])(?<![0-9][.,/-])"
 _BEHIND = r"(?![A-Za-z0-9])(?![-.][0-9])"
 # A digit first and a test behind it: the search then skips to digits, which is twice as fast.
 _DIGITS_BEGIN = re.compile(r"[0-9](?<![A-Za-z0-9].)(?<![0-9][.,/-].)")
-_LETTERS_BEGIN = re.compile(_BEFORE + r"(?=[A-Z]{2} ?[0-9]|[XYZ][0-9 -]|[A-Z]{6}[0-9A-Z])")
+_LETTERS_BEGIN = re.compile(
+    r"[A-Z](?<![A-Za-z0-9].)(?<![0-9][.,/-].)"
+    r"(?=[A-Z] ?[0-9]|(?<=[XYZ])[0-9 -]|[A-Z]{5}[0-9A-Z])"
+)
 _LABELLED = re.compile(
     r"(?i:\b(ssn|social security|bsn|burgerservicenummer)"
     r"(?: (?:number|no\.?|nr\.?|nummer))?(?: is)?(?:[:#=] ?| ))(?=([0-9]{9})(?![A-Za-z0-9]))"
@@ -115,12 +117,16 @@ _LETTER_FORMS = (
 )
 
 
-def national_ids(text: str, start: int) -> Iterator[Finding]:
-    """Identity numbers that begin at or after `start`, overlapping ones too."""
+def numbered_ids(text: str, start: int) -> Iterator[Finding]:
+    """Numbers that begin with a digit, at or after `start`, overlapping ones too."""
     for match in _DIGITS_BEGIN.finditer(text, start):
         # One look for all forms: most numbers in a text have none of them.
         if _ANY_FORM.match(text, match.start()):
             yield from _fitting(text, match.start(), _FORMS)
+
+
+def lettered_ids(text: str, start: int) -> Iterator[Finding]:
+    """Numbers that begin with letters, at or after `start`, overlapping ones too."""
     for match in _LETTERS_BEGIN.finditer(text, start):
         yield from _fitting(text, match.start(), _LETTER_FORMS)
 

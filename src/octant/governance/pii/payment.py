@@ -6,8 +6,11 @@ from itertools import pairwise
 
 from octant.governance.pii.kinds import Finding, PiiKind
 
-_CARD = re.compile(r"(?<![A-Za-z0-9])(?<![0-9][.,])(?=([2-6](?:[ .-]{0,2}[0-9]){11,18}))")
-_IBAN = re.compile(r"(?<![A-Za-z0-9])(?=([A-Za-z]{2}[0-9]{2}(?:[ -]?[A-Za-z0-9]){11,30}))")
+# A digit stands first and what is said of the characters before it behind: searches skip to digits.
+_CARD = re.compile(r"[2-6](?<![A-Za-z0-9].)(?<![0-9][.,].)(?=((?:[ .-]{0,2}[0-9]){11,18}))")
+_IBAN = re.compile(
+    r"[0-9](?<=[A-Za-z]{2}.)(?<![A-Za-z0-9][A-Za-z]{2}.)(?=([0-9](?:[ -]?[A-Za-z0-9]){11,30}))"
+)
 _SHORTEST_CARD, _LONGEST_CARD = 13, 19
 _BRANDS: tuple[tuple[str, frozenset[int]], ...] = (
     (r"4", frozenset({13, 16, 19})),
@@ -36,7 +39,8 @@ IBAN_LENGTHS = {entry[:2]: int(entry[3:]) for entry in _LENGTHS.split()}
 def cards(text: str, start: int) -> Iterator[Finding]:
     """Card numbers that begin at or after `start`, overlapping ones too; the longest of a place."""
     for match in _CARD.finditer(text, start):
-        length = _card_length(match[1], text[match.end(1) : match.end(1) + 1])
+        behind = text[match.end(1) : match.end(1) + 1]
+        length = _card_length(match[0] + match[1], behind)
         if length:
             yield Finding(match.start(), match.start() + length, PiiKind.CARD)
 
@@ -44,9 +48,10 @@ def cards(text: str, start: int) -> Iterator[Finding]:
 def ibans(text: str, start: int) -> Iterator[Finding]:
     """IBANs that begin at or after `start`, compact or in groups, in either case."""
     for match in _IBAN.finditer(text, start):
-        length = _iban_length(match[1], text[match.end(1) : match.end(1) + 1])
-        if length:
-            yield Finding(match.start(), match.start() + length, PiiKind.IBAN)
+        begin = match.start() - 2
+        behind = text[match.end(1) : match.end(1) + 1]
+        if begin >= start and (length := _iban_length(text[begin : match.end(1)], behind)):
+            yield Finding(begin, begin + length, PiiKind.IBAN)
 
 
 def luhn_fits(digits: str) -> bool:

@@ -17,12 +17,15 @@ from octant.governance.pii.addresses import (
     LOCAL_PART,
     MAX_DOMAIN,
     MAX_LOCAL_PART,
+    NORTH_AMERICA,
     emails,
+    international_phones,
     ips,
-    phones,
+    national_phones,
+    north_american_phones,
 )
 from octant.governance.pii.kinds import Finding, PiiKind
-from octant.governance.pii.national_ids import labelled_ids, national_ids
+from octant.governance.pii.national_ids import labelled_ids, lettered_ids, numbered_ids
 from octant.governance.pii.payment import cards, ibans
 from octant.governance.pii.plain import lowered
 from octant.governance.pii.secrets import (
@@ -56,6 +59,9 @@ _PRIORITY = {
     )
 }
 _DIGIT = re.compile("[0-9]")
+_LONG_NUMBER = re.compile(r"[0-9](?:[ .\-+/()]{0,2}[0-9]|-?[A-Z]){8}")
+"""In every card, every identity number that begins with a digit, and every telephone number of
+North America; dates, amounts and years have none."""
 _BEFORE = "(?<![A-Za-z0-9])"
 _NUMBER = _BEFORE + r"[+(]{0,2}[0-9](?:[ .\-/()+]{0,2}[0-9]|-?[A-Z]){0,40}[ .\-/()+]{0,2}"
 _SIGN = _BEFORE + r"[+(]{1,2}"
@@ -94,7 +100,8 @@ class Recogniser:
     def __init__(self, kinds: frozenset[PiiKind], regions: tuple[str, ...]) -> None:
         """`regions` are those whose national telephone numbers are known, as `US`."""
         self.kinds = kinds
-        self._regions = regions
+        self._north_american = tuple(r for r in regions if r in NORTH_AMERICA)
+        self._trunk_regions = tuple(r for r in regions if r not in NORTH_AMERICA)
         forms = [form for kind in _OPEN if kind in kinds for form in _OPEN[kind]]
         if not kinds.isdisjoint(_OPEN_NUMBERS):
             forms.append(_NUMBER)
@@ -139,17 +146,27 @@ class Recogniser:
 
     def _with_digits(self, text: str, start: int) -> Iterator[Finding]:
         kinds = self.kinds
-        if PiiKind.CARD in kinds:
-            yield from cards(text, start)
+        if _LONG_NUMBER.search(text, start):
+            yield from self._with_long_numbers(text, start)
         if PiiKind.IBAN in kinds:
             yield from ibans(text, start)
         if PiiKind.NATIONAL_ID in kinds:
-            yield from national_ids(text, start)
-            yield from labelled_ids(text, start)
+            yield from lettered_ids(text, start)
         if PiiKind.IP in kinds:
             yield from ips(text, start)
         if PiiKind.PHONE in kinds:
-            yield from phones(text, start, self._regions)
+            yield from international_phones(text, start)
+            yield from national_phones(text, start, self._trunk_regions)
         if PiiKind.SECRET in kinds:
             yield from tokens(text, start)
             yield from labelled_secrets(text, start)
+
+    def _with_long_numbers(self, text: str, start: int) -> Iterator[Finding]:
+        kinds = self.kinds
+        if PiiKind.CARD in kinds:
+            yield from cards(text, start)
+        if PiiKind.NATIONAL_ID in kinds:
+            yield from numbered_ids(text, start)
+            yield from labelled_ids(text, start)
+        if PiiKind.PHONE in kinds:
+            yield from north_american_phones(text, start, self._north_american)

@@ -78,8 +78,9 @@ TOKEN_TAIL = re.compile(rf"{VALUE}*")
 
 def tokens(text: str, start: int) -> Iterator[Finding]:
     """Tokens of known issuers that begin at or after `start`."""
+    lined = "_" in text
     for prefix, pattern in _BY_PREFIX:
-        if prefix not in text:
+        if ("_" in prefix and not lined) or prefix not in text:
             continue
         for match in pattern.finditer(text, start):
             if any(c.isdigit() for c in match[0]):
