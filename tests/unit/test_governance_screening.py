@@ -183,7 +183,7 @@ def test_results_of_tools_share_the_vault() -> None:
     result = screened(f"Card {CARD}")
     told = BUILT_IN.screen_text(TENANT, Where.CONTEXT, f"{CARD} belongs to Jane", result.vault)
     assert told.text == "<CARD_1> belongs to Jane"
-    assert told.verdict.decision is Decision.CHANGE
+    assert (told.verdict.decision, told.verdict.rule) == (Decision.CHANGE, "pii.context")
 
 
 def test_a_blocked_result_of_a_tool_has_no_text() -> None:
@@ -191,6 +191,14 @@ def test_a_blocked_result_of_a_tool_has_no_text() -> None:
     told = by.screen_text(TENANT, Where.CONTEXT, f"It is {CARD}", Vault())
     assert (told.text, told.verdict.decision) == ("", Decision.BLOCK)
     assert told.verdict.rule == "pii.context.card"
+
+
+def test_what_is_kept_of_an_answer_is_what_was_sent_with_placeholders_in_place() -> None:
+    result = screened(f"Card {CARD}")
+    said = "I noted <CARD_1>, and 5555 5555 5555 4444 is another."
+    kept = BUILT_IN.screen_text(TENANT, Where.OUTPUT, said, result.vault)
+    assert kept.text == "I noted <CARD_1>, and [redacted:card] is another."
+    assert kept.verdict.rule == "pii.output"
 
 
 def test_telemetry_is_redacted() -> None:

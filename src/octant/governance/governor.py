@@ -70,7 +70,7 @@ class ScreenedText(NamedTuple):
 
 
 class _Tenant(NamedTuple):
-    directions: Directions
+    choices: dict[Where, Choices]
     guard: GuardSettings
     telemetry: Recogniser
     records: bool
@@ -116,8 +116,9 @@ class Governor:
         """
         tenant = self._tenant(envelope.principal.tenant)
         screen = Screen(vault := Vault(placeholders))
-        treated = screen_input(envelope.input, screen, tenant.directions)
-        documents = screen_documents(envelope.context.documents, screen, tenant.directions.context)
+        directions = Directions(tenant.choices[Where.INPUT], tenant.choices[Where.CONTEXT])
+        treated = screen_input(envelope.input, screen, directions)
+        documents = screen_documents(envelope.context.documents, screen, directions.context)
         if screen.blocked:
             return Screened(envelope, vault, self._screened(screen), False)
         changed = msgspec.structs.replace(
@@ -132,12 +133,14 @@ class Governor:
         return Screened(changed, vault, verdict, tenant.records and _is_clean(changed, tenant))
 
     def screen_text(self, tenant: TenantId, where: Where, text: str, vault: Vault) -> ScreenedText:
-        """One text as a model may see it: what a tool said (`where` CONTEXT)."""
+        """One text as it may go on, placeholders in place.
+
+        CONTEXT is what a tool said, INPUT what a caller says later; OUTPUT is what a model said,
+        where it is kept: without the values that no caller was sent.
+        """
         screen = Screen(vault)
-        directions = self._tenant(tenant).directions
-        choices = directions.context if where is Where.CONTEXT else directions.input
-        treated = screen.text(text, where, choices)
-        return ScreenedText("" if screen.blocked else treated, self._screened(screen))
+        treated = screen.text(text, where, self._tenant(tenant).choices[where])
+        return ScreenedText("" if screen.blocked else treated, self._screened(screen, where))
 
     def authorise_tool(
         self, principal: Principal, spec: ToolSpec, arguments: dict[str, Any]
@@ -232,7 +235,7 @@ class Governor:
             f"{envelope.risk.value!r} may have {limit}.",
         )
 
-    def _screened(self, screen: Screen) -> Verdict:
+    def _screened(self, screen: Screen, where: Where = Where.INPUT) -> Verdict:
         found = {kind.value: count for kind, count in sorted(screen.findings.items())}
         if screen.literals:
             found["placeholder"] = screen.literals
@@ -241,18 +244,18 @@ class Governor:
             reason = f"The {where.value} holds a value of kind {kind.value!r}, which is blocked."
             rule, decision = f"pii.{where.value}.{kind.value}", Decision.BLOCK
         elif found:
-            reason = f"{sum(found.values())} values were replaced before the model saw them."
-            rule, decision = "pii.input", Decision.CHANGE
+            reason = f"{sum(found.values())} values were replaced."
+            rule, decision = f"pii.{where.value}", Decision.CHANGE
         else:
             reason = "Nothing had to be replaced."
-            rule, decision = "pii.input", Decision.ALLOW
+            rule, decision = f"pii.{where.value}", Decision.ALLOW
         return self._verdict(decision, rule, reason, found)
 
     def _unscreened(self, tenant: _Tenant) -> Verdict:
-        if tenant.directions.input.blocks():
+        if tenant.choices[Where.INPUT].blocks():
             reason = "Prompts of token ids cannot be screened; send text."
             return self._verdict(Decision.BLOCK, UNSCREENED, reason)
-        if not tenant.directions.input.actions:
+        if not tenant.choices[Where.INPUT].actions:
             return self._verdict(Decision.ALLOW, "pii.input", "Nothing had to be replaced.")
         return self._verdict(Decision.WARN, UNSCREENED, "A prompt of token ids was not screened.")
 
@@ -281,10 +284,15 @@ class Governor:
         records = self.document.records(tenant)
         watched = records and actions[Where.TELEMETRY]
         return _Tenant(
-            directions=Directions(
-                Choices(actions[Where.INPUT], kinds[Where.INPUT], pseudonyms),
-                Choices(actions[Where.CONTEXT], kinds[Where.CONTEXT], pseudonyms),
-            ),
+            choices={
+                where: Choices(
+                    actions[where],
+                    kinds[where],
+                    # Placeholders in what a model said are the vault's own.
+                    escapes=where in (Where.INPUT, Where.CONTEXT) and pseudonyms,
+                )
+                for where in Where
+            },
             guard=GuardSettings(
                 self.version,
                 OutputRules(kinds[Where.OUTPUT], actions[Where.OUTPUT]),

@@ -37,12 +37,12 @@ from octant.governance.vault import Vault, spelled_placeholders
 class Choices(NamedTuple):
     """What a tenant wants in one direction; `recogniser` looks for the kinds that are not allowed.
 
-    `pseudonyms` says whether any text of the tenant's may hold placeholders.
+    With `escapes`, text that spells a placeholder is put away: it is not one of the vault's.
     """
 
     actions: dict[PiiKind, PiiAction]
     recogniser: Recogniser
-    pseudonyms: bool
+    escapes: bool
 
     def blocks(self) -> bool:
         """Whether any kind ends a request."""
@@ -99,7 +99,7 @@ class Screen:
                 self.blocked.setdefault(found.kind, where)
             else:
                 edits.append((found.start, found.end, self._replacement(text, found, action)))
-        if choices.pseudonyms or self._vault:
+        if choices.escapes or (self._vault and where is not Where.OUTPUT):
             edits = _merged(edits, self._literals(text))
         return edits
 
