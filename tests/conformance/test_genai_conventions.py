@@ -58,7 +58,7 @@ MANIFEST = replace(
 
 def _exported(events: list[AnyEvent]) -> tuple[ExportedSpan, ...]:
     outcome = next(e.outcome for e in events if isinstance(e, RequestSettled))
-    return semconv.spans_of(SettledTrace(events, outcome, MANIFEST))
+    return semconv.spans_of(SettledTrace(events, outcome, MANIFEST), lambda _, text: text)
 
 
 def _failed_tool() -> list[AnyEvent]:

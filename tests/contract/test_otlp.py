@@ -18,11 +18,12 @@ from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.ids import TraceId
 from octant.core.outcome import OutcomeStatus
 from octant.core.stage import Stage
+from octant.observability import semconv
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
-from octant.observability.semconv import SCHEMA_URL, spans_of
+from octant.observability.semconv import SCHEMA_URL
 from octant.observability.trace import fold
-from octant.ports.telemetry import SettledTrace
+from octant.ports.telemetry import ExportedSpan, SettledTrace
 from tests.support import happenings
 from tests.support.collector import Collector, collector
 from tests.support.server import eventually
@@ -62,6 +63,10 @@ def _settled(trace: int = 1) -> SettledTrace:
         outcome,
         None,
     )
+
+
+def spans_of(settled: SettledTrace) -> tuple[ExportedSpan, ...]:
+    return semconv.spans_of(settled, lambda _, text: text)
 
 
 def _totals(traces: OtlpTraces) -> tuple[int, dict[str, int]]:
@@ -239,6 +244,26 @@ def test_headers_that_are_missing_stop_the_start(given: dict[str, str], tmp_path
         telemetry.collector(load_settings(None, base | given).settings)
 
     assert refused.value.failure.kind is FailureKind.INVALID_VALUE
+
+
+def test_words_of_a_caller_leave_by_the_tenants_policy(kept: Collector, tmp_path: Path) -> None:
+    given = {"observability.otlp_endpoint": kept.address, "server.data_dir": str(tmp_path)}
+    traces = telemetry.collector(load_settings(None, given).settings)
+    assert traces is not None
+    failure = Failure(
+        kind=FailureKind.MODEL_NOT_FOUND,
+        stage=Stage.ROUTE,
+        message="The model `ann.lee@example.com` is not served here.",
+    )
+    outcome = happenings.outcome(status=OutcomeStatus.FAILED, failure=failure, attempts=0)
+    received = happenings.received(model="ann.lee@example.com")
+
+    traces.offer(SettledTrace([received, happenings.settled(outcome)], outcome, None))
+    traces.close()
+
+    told = repr([(r.span.name, r.attributes, r.span.status.message) for r in kept.received])
+    assert "is not served here" in told
+    assert "ann.lee" not in told
 
 
 def test_without_a_collector_nothing_of_opentelemetry_is_imported() -> None:

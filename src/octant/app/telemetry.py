@@ -4,11 +4,13 @@ Law: OpenTelemetry's SDK is imported only then; a server without a collector sta
 """
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
 
 from octant import __version__
+from octant.app import layers
 from octant.app.settings import Settings, environment_value
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.stage import Stage
@@ -48,7 +50,8 @@ def collector(settings: Settings) -> Collector | None:
             timeout_s=section.otlp_timeout_ms / 1_000,
             flush_s=section.otlp_flush_ms / 1_000,
         ),
-        spans_of,
+        # Its own governor: it is asked on the exporter's thread.
+        partial(spans_of, redact=layers.governor(settings).telemetry_text),
     )
 
 

@@ -9,16 +9,18 @@
 
 Law: pure; span ids are those of the trace. `gen_ai.*` only where the registry has the name, and
 everything it does not know is `octant.*`. No content: neither prompts nor answers, neither
-arguments nor results of tools.
+arguments nor results of tools; what little of a caller's own words is left passes `redact`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from octant.core.ids import TenantId
 from octant.core.manifest import ExecutionManifest
 from octant.core.outcome import Outcome
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
 from octant.core.units import s_from_ns
+from octant.core.usage import Usage
 from octant.observability.naming import OWN_ENGINES, PROVIDER
 from octant.observability.span import Attributes, Span
 from octant.observability.trace import Trace, fold, span_id
@@ -32,9 +34,17 @@ _AGENT_PATH = "invoke_agent"
 _TOOL_TYPE = "extension"
 
 
-def spans_of(settled: SettledTrace) -> tuple[ExportedSpan, ...]:
-    """The spans of a settled request, the root first."""
-    return exported(fold(settled.events, settled.outcome), settled.outcome, settled.manifest)
+# Words that a caller or a model chose; every other text is Octant's or an operator's.
+_FOREIGN = ("gen_ai.request.stop_sequences", "octant.model", "octant.tool.name")
+
+Redact = Callable[[TenantId, str], str]
+
+
+def spans_of(settled: SettledTrace, redact: Redact) -> tuple[ExportedSpan, ...]:
+    """The spans of a settled request, the root first; `redact` is the tenant's telemetry policy."""
+    outcome = settled.outcome
+    spans = exported(fold(settled.events, outcome), outcome, settled.manifest)
+    return tuple(_redacted(span, lambda text: redact(outcome.tenant, text)) for span in spans)
 
 
 def exported(
@@ -59,6 +69,7 @@ class _Mapping:
         self._operation = str(trace.root.attributes[_OPERATION])
         self._model = str(trace.root.attributes["gen_ai.request.model"])
         self._calls = [span for span in self._below(trace.root) if self._attempts(span)]
+        self._call_ids = {call.span_id for call in self._calls}
 
     def spans(self) -> Iterator[ExportedSpan]:
         """Root, agent where there is one, then everything else in the trace's order."""
@@ -80,7 +91,7 @@ class _Mapping:
         return str(self._trace.root.attributes["octant.api"])
 
     def _mapped(self, span: Span) -> ExportedSpan:
-        if span in self._calls:
+        if span.span_id in self._call_ids:
             name = f"{self._operation} {self._model}"
             return self._export(span, name, SpanKind.CLIENT, self._of_call(span))
         if span.stage == Stage.TOOL.value and "octant.tool.status" in span.attributes:
@@ -108,14 +119,7 @@ class _Mapping:
             asked.pop(of_calls_only, None)
         told = self._common(_AGENT_PATH, PROVIDER) | asked
         if outcome is not None:
-            told |= _usage(
-                outcome.usage.prompt_tokens,
-                outcome.usage.completion_tokens,
-                outcome.usage.cached_tokens,
-            )
-            if outcome.finish_reasons:
-                reasons = tuple(reason.value for reason in outcome.finish_reasons)
-                told["gen_ai.response.finish_reasons"] = reasons
+            told |= _usage(outcome.usage) | _finish(outcome)
             if outcome.failure is not None:
                 told[_ERROR] = outcome.failure.kind.value
         return ExportedSpan(
@@ -135,7 +139,7 @@ class _Mapping:
         route = next((s for s in self._below(call) if s.stage == Stage.ROUTE.value), None)
         engine = str(route.attributes.get("octant.route.engine", "")) if route else ""
         told = self._common(self._operation, _provider(engine)) | self._of_sampling()
-        told |= {name: value for name, value in call.attributes.items() if name != _OPERATION}
+        told |= call.attributes
         told["gen_ai.response.id"] = str(self._trace.request_id)
         told["gen_ai.response.model"] = self._model
         parts = self._below(self._attempts(call)[-1])
@@ -151,9 +155,11 @@ class _Mapping:
         prefill = next(part for part in parts if part.stage == Stage.PREFILL.value)
         produced = [_count(part, "octant.completion.tokens") for part in decoded]
         told = _usage(
-            _count(prefill, "octant.prompt.tokens"),
-            sum(produced),
-            _count(prefill, "octant.cached.tokens"),
+            Usage(
+                prompt_tokens=_count(prefill, "octant.prompt.tokens"),
+                cached_tokens=_count(prefill, "octant.cached.tokens"),
+                completion_tokens=sum(produced),
+            )
         )
         finished = [str(part.attributes.get("octant.finish_reason", "none")) for part in decoded]
         if all(reason != "none" for reason in finished):
@@ -165,11 +171,7 @@ class _Mapping:
 
     def _of_upstream(self, outcome: Outcome) -> Attributes:
         """Usage of the one call of a route that reports no steps."""
-        usage = outcome.usage
-        told = _usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens)
-        if outcome.finish_reasons:
-            reasons = tuple(reason.value for reason in outcome.finish_reasons)
-            told["gen_ai.response.finish_reasons"] = reasons
+        told = _usage(outcome.usage) | _finish(outcome)
         if self._streams and outcome.time_to_first_token_ns is not None:
             first_s = s_from_ns(outcome.time_to_first_token_ns)
             told["gen_ai.response.time_to_first_chunk"] = first_s
@@ -239,16 +241,33 @@ class _Mapping:
         )
 
 
+def _redacted(span: ExportedSpan, redact: Callable[[str], str]) -> ExportedSpan:
+    changed: Attributes = {}
+    for name in _FOREIGN:
+        value = span.attributes.get(name)
+        if isinstance(value, str):
+            changed[name] = redact(value)
+        elif isinstance(value, tuple):
+            changed[name] = tuple(map(redact, value))
+    error = None if span.error is None else redact(span.error)
+    return span._replace(attributes={**span.attributes, **changed}, error=error)
+
+
 def _provider(engine: str) -> str:
     return PROVIDER if not engine or engine in OWN_ENGINES else engine
 
 
-def _usage(prompt: int, completion: int, cached: int) -> Attributes:
+def _usage(used: Usage) -> Attributes:
     return {
-        "gen_ai.usage.input_tokens": prompt,
-        "gen_ai.usage.output_tokens": completion,
-        "gen_ai.usage.cache_read.input_tokens": cached,
+        "gen_ai.usage.input_tokens": used.prompt_tokens,
+        "gen_ai.usage.output_tokens": used.completion_tokens,
+        "gen_ai.usage.cache_read.input_tokens": used.cached_tokens,
     }
+
+
+def _finish(outcome: Outcome) -> Attributes:
+    reasons = tuple(reason.value for reason in outcome.finish_reasons)
+    return {"gen_ai.response.finish_reasons": reasons} if reasons else {}
 
 
 def _sampling(asked: Sampling) -> Attributes:
