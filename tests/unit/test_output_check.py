@@ -176,7 +176,13 @@ def test_a_usable_schema_passes() -> None:
 
 
 def test_a_repair_shows_the_answer_and_what_is_wrong_with_it() -> None:
-    said, asked = repair_messages("no", ("name: missing", "age: wrong"))
+    said, asked = repair_messages(None, "no", ("name: missing", "age: wrong"))
     assert (said.role, said.text) == (Role.ASSISTANT, "no")
     assert asked.role is Role.USER
     assert "- name: missing\n- age: wrong\n" in asked.text
+
+
+def test_a_repair_of_an_object_asks_for_its_fields() -> None:
+    schema = {"type": "object", "required": ["name", "age"], "properties": {"note": {}}}
+    _, asked = repair_messages(OutputContract(json_schema=schema), "Ann, 7", ("no JSON",))
+    assert asked.text.endswith("Extract name, age as JSON.\n\nAnn, 7")

@@ -199,7 +199,8 @@ class AgentLoop:
         if not progress.may_repair:
             raise Failed(_invalid(checked))
         progress.repairs += 1
-        progress.said = (*progress.said, *repair_messages(turn.text(0), checked.problems))
+        asked = repair_messages(prepared.envelope.output, turn.text(0), checked.problems)
+        progress.said = (*progress.said, *asked)
         return True
 
     def _decide(self, account: RunAccount, stage: Stage, verdict: Verdict) -> None:

@@ -70,14 +70,33 @@ def check_output(
     )
 
 
-def repair_messages(answer: str, problems: Sequence[str]) -> tuple[Message, ...]:
-    """The answer and what is wrong with it, for one more try."""
+def repair_messages(
+    contract: OutputContract | None, answer: str, problems: Sequence[str]
+) -> tuple[Message, ...]:
+    """The answer and what is wrong with it, for one more try.
+
+    With a contract over an object the try is to extract its fields from the answer: that is a task
+    of its own, which small models manage where they fail to answer in a form at once.
+    """
     listed = "\n".join(f"- {problem}" for problem in problems)
-    asked = f"The answer cannot be used:\n{listed}\nAnswer again, with nothing else in the reply."
+    keys = ", ".join(_keys(contract))
+    again = (
+        f"Extract {keys} as JSON.\n\n{answer}"
+        if keys
+        else "Answer again, with nothing else in the reply."
+    )
+    asked = f"The answer cannot be used:\n{listed}\n{again}"
     return (
         Message(role=Role.ASSISTANT, parts=(TextPart(text=answer),)),
         Message(role=Role.USER, parts=(TextPart(text=asked),)),
     )
+
+
+def _keys(contract: OutputContract | None) -> Sequence[str]:
+    """The fields that an answer has to have, else those that it may have."""
+    schema = contract.json_schema if contract is not None else {}
+    named = schema.get("required") or schema.get("properties") or ()
+    return [str(key) for key in named]
 
 
 def _held(contract: OutputContract | None, text: str) -> _Read:
