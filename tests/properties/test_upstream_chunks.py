@@ -10,7 +10,7 @@ from octant.adapters.openai_upstream.chunks import AnswerBounds, ChunkReader
 from octant.adapters.openai_upstream.sse import OversizedEvent, SseReader
 from octant.core.failure import Failed
 from octant.core.ids import RouteId
-from octant.core.stream import Completed, StreamItem
+from octant.core.stream import Completed, StreamItem, TextDelta
 
 BOUNDS = AnswerBounds(choices=2, max_context=100, prompt_tokens=3)
 JSON = st.recursive(
@@ -67,6 +67,37 @@ def test_any_events_end_in_items_or_one_failure(events: list[str]) -> None:
     usage = reader.usage
     assert usage.cached_tokens <= usage.prompt_tokens <= BOUNDS.max_context
     msgspec.json.encode([str(item) for item in items])
+
+
+@given(EVENTS)
+def test_what_arrives_together_says_the_same_as_what_arrives_one_by_one(events: list[str]) -> None:
+    sent = [data.encode("utf-8", "surrogatepass") for data in events]
+    together, alone = ChunkReader(RouteId("r"), BOUNDS), ChunkReader(RouteId("r"), BOUNDS)
+    read = together.feed_all(sent)
+    singly, failure = list[StreamItem](), None
+    for data in sent:
+        try:
+            singly += alone.feed(data)
+        except Failed as error:
+            failure = error.failure
+        if failure is not None or alone.done:
+            break
+    assert read.failure == failure
+    assert together.usage == alone.usage
+    assert spoken(read.items) == spoken(singly)
+
+
+def spoken(items: list[StreamItem]) -> list[StreamItem]:
+    """The items with each run of text of one choice as one."""
+    joined = list[StreamItem]()
+    for item in items:
+        last = joined[-1] if joined else None
+        same = isinstance(last, TextDelta) and isinstance(item, TextDelta)
+        if same and last.choice == item.choice:
+            joined[-1] = last._replace(text=last.text + item.text)
+        else:
+            joined.append(item)
+    return joined
 
 
 @given(st.lists(st.text(alphabet="ab\u00e9\u2028 :", max_size=8), max_size=8), st.data())

@@ -5,13 +5,14 @@ said [DONE]; tool calls come out as they were sent, none is made up or completed
 upstream's own where it can be true, else estimated from the text and marked so.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
 from octant.adapters.openai_upstream import failures
-from octant.core.failure import Failed
+from octant.core.failure import Failed, Failure
 from octant.core.ids import RouteId
 from octant.core.stage import Stage
 from octant.core.stream import (
@@ -100,6 +101,13 @@ class AnswerBounds(NamedTuple):
     prompt_tokens: int
 
 
+class Read(NamedTuple):
+    """What some events came to; nothing comes after a failure."""
+
+    items: list[StreamItem]
+    failure: Failure | None = None
+
+
 class ChunkReader:
     """Reads one answer; give it the data of every event in order."""
 
@@ -124,6 +132,21 @@ class ChunkReader:
             completion_tokens=-(-self._said_bytes // BYTES_PER_TOKEN),
             estimated=True,
         )
+
+    def feed_all(self, events: Sequence[bytes]) -> "Read":
+        """The items of events that arrived together, up to the end or to what is wrong with them.
+        Text that follows text of the same choice is one item.
+        """
+        items: list[StreamItem] = []
+        for data in events:
+            try:
+                for item in self.feed(data):
+                    _append(items, item)
+            except Failed as error:
+                return Read(items, error.failure)
+            if self.done:
+                break
+        return Read(items)
 
     def feed(self, data: bytes) -> list[StreamItem]:
         """The items of one event; the last one of all is `Completed`.
@@ -209,6 +232,15 @@ class ChunkReader:
 
     def _garbage(self, what: str) -> Failed:
         return Failed(failures.failed(self._route, f"sent {what}", stage=Stage.DECODE))
+
+
+def _append(items: list[StreamItem], item: StreamItem) -> None:
+    last = items[-1] if items else None
+    if isinstance(last, TextDelta) and isinstance(item, TextDelta) and last.choice == item.choice:
+        logprobs = last.logprobs + item.logprobs
+        items[-1] = TextDelta(item.choice, last.text + item.text, (), logprobs)
+    else:
+        items.append(item)
 
 
 def _positions(sent: _Logprobs | None) -> tuple[PositionLogprobs, ...]:

@@ -45,8 +45,11 @@ class UpstreamAnswer:
         self._clock = clock
         self._deadline_ns = deadline_ns
 
-    async def events(self) -> AsyncGenerator[bytes, None]:
-        """The data of each event, until the answer ends. Raises Failed when it breaks off."""
+    async def events(self) -> AsyncGenerator[list[bytes], None]:
+        """The data of the events that arrive together, until the answer ends.
+
+        Raises Failed when it breaks off.
+        """
         settings, reader = self._settings, SseReader()
         received = lines = 0
         alive_ns = self._clock.monotonic_ns()
@@ -55,10 +58,11 @@ class UpstreamAnswer:
             if received > settings.max_answer_bytes:
                 raise self._failed(f"sent more than {settings.max_answer_bytes} bytes")
             try:
-                for data in reader.feed(piece):
-                    yield data
+                together = list(reader.feed(piece))
             except OversizedEvent as error:
                 raise self._failed(f"sent {error}") from error
+            if together:
+                yield together
             if reader.lines > lines:
                 lines, alive_ns = reader.lines, self._clock.monotonic_ns()
 

@@ -130,12 +130,14 @@ class UpstreamProvider:
         ) as answer:
             yield Started(settings.route, work.attempt, prompt_tokens)
             async with aclosing(answer.events()) as events:
-                async for data in events:
-                    items = reader.feed(data)
+                async for together in events:
+                    items, failure = reader.feed_all(together)
                     if reader.done:
                         await answer.finish()
                     for item in items:
                         yield item
+                    if failure is not None:
+                        raise Failed(failure)
                     if reader.done:
                         return
             raise Failed(failures.truncated(settings.route, "it ended without [DONE]"))
