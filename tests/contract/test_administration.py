@@ -17,6 +17,7 @@ from octant.core.limits import Objective
 from octant.core.route import DeploymentState
 from octant.core.stage import Stage
 from octant.lifecycle.administration import Administration, Caller, RouteStatus
+from octant.lifecycle.deployments import Standing
 from octant.lifecycle.recipe_files import RecipeFile
 from octant.lifecycle.recipes import Measurement
 from octant.lifecycle.restoration import restore
@@ -64,6 +65,10 @@ class Told:
 
     def present(self) -> Sequence[tuple[Deployment, Recipe]]:
         return list(self.running.values())
+
+    def standing(self, model: str) -> Sequence[Standing]:
+        mine = [d for d in self.wanted() if d.model == model]
+        return [Standing(d.release, DeploymentState.READY) for d in mine]
 
     def status(self, route: RouteId) -> RouteStatus:
         ready = route in self.running

@@ -7,6 +7,7 @@ installed.
 """
 
 import asyncio
+from functools import lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -27,8 +28,20 @@ from octant.preparation.manifest import ArtifactManifest, read_artifact
 
 MEASURED_SUFFIX = ".measured.json"
 
+# More deployments than that do not run at once.
+_REMEMBERED = 16
 _BUNDLED = "bundled"
 _RECIPES = "recipes"
+
+
+class FileStamp(NamedTuple):
+    """A file as the file system tells it apart from what it was before."""
+
+    name: str
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
 
 
 class RecipeSource(NamedTuple):
@@ -47,6 +60,15 @@ def bundled_root() -> Path:
 def bundled_recipes() -> tuple[Path, ...]:
     """The recipe files of the package, in order of name."""
     return tuple(sorted((bundled_root() / _RECIPES).glob(f"*{RECIPE_SUFFIX}")))
+
+
+def find_recipe(named: str) -> RecipeSource | None:
+    """The recipe file of that path, or the package's recipe of that name; None for neither."""
+    path = Path(named)
+    if path.is_file():
+        return read_recipe(path)
+    bundled = {path.stem: path for path in bundled_recipes()}
+    return read_recipe(bundled[named]) if named in bundled else None
 
 
 def measured_path(recipe: Path) -> Path:
@@ -84,7 +106,7 @@ def read_recipe(path: Path) -> RecipeSource:
 def complete_recipe(source: RecipeSource, settings: Settings) -> Recipe:
     """The recipe over its verified artifact. Raises Failed, also CORRUPT_ARTIFACT."""
     file = source.file
-    artifact = read_artifact(directory_of(file.artifact))
+    artifact = verified_files(directory_of(file.artifact))
     choices = engine_choices(settings, file.profile)
     return complete(file, file.artifact, artifact, choices, source.measurement)
 
@@ -127,7 +149,7 @@ class LocalArtifacts:
 def verified(recipe: Recipe) -> ArtifactManifest:
     """The manifest of a recipe's files. Raises Failed(CORRUPT_ARTIFACT) when they are others."""
     directory = directory_of(recipe.location)
-    artifact = read_artifact(directory)
+    artifact = verified_files(directory)
     if artifact.digest != recipe.artifact_digest:
         raise Failed(
             Failure(
@@ -140,6 +162,30 @@ def verified(recipe: Recipe) -> ArtifactManifest:
             )
         )
     return artifact
+
+
+def verified_files(directory: Path) -> ArtifactManifest:
+    """The manifest of a directory whose files are those of it. Raises Failed(CORRUPT_ARTIFACT).
+
+    Gigabytes take seconds to read: files that did not change since are not read again.
+    """
+    return _verified(directory, _stamp(directory))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _verified(directory: Path, _: tuple[FileStamp, ...]) -> ArtifactManifest:
+    return read_artifact(directory)
+
+
+def _stamp(directory: Path) -> tuple[FileStamp, ...]:
+    """What tells that a file was written; a missing directory has no files."""
+    if not directory.is_dir():
+        return ()
+    stats = [(path.name, path.stat()) for path in sorted(directory.iterdir()) if path.is_file()]
+    return tuple(
+        FileStamp(name, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        for name, stat in stats
+    )
 
 
 def _bundled_measurement(file: RecipeFile) -> Measurement | None:

@@ -28,7 +28,7 @@ from octant.core.ids import ReleaseId, RouteId
 from octant.core.route import DeploymentState
 from octant.core.units import NS_PER_MS, NS_PER_S
 from octant.lifecycle.administration import RouteStatus
-from octant.lifecycle.deployments import Running, Start, Stop, reconcile
+from octant.lifecycle.deployments import Running, Standing, Start, Stop, reconcile
 from octant.lifecycle.recipes import route_of
 from octant.lifecycle.restoration import Restored
 from octant.observability.metrics import Metrics
@@ -126,6 +126,16 @@ class Engines:
         """What has an engine, those on their way out included."""
         return [(route.deployment, route.recipe) for route in self._routes.values()]
 
+    def standing(self, model: str) -> Sequence[Standing]:
+        """Every route of a model: what the table has, and what waits for its turn."""
+        listings = [listing for listing in self._parts.routes.models() if listing.name == model]
+        served = {route.id: route for listing in listings for route in listing.routes}
+        waiting = [d for d in self.wanted() if d.model == model and d.id not in served]
+        return [
+            *(Standing(route.release, route.state) for route in served.values()),
+            *(Standing(d.release, self.status(d.id).state) for d in waiting),
+        ]
+
     def status(self, route: RouteId) -> RouteStatus:
         """STOPPED for a route that is not wanted, LOADING for one whose turn has not come."""
         known = self._routes.get(route)
@@ -151,7 +161,7 @@ class Engines:
     def set_traffic(self, model: str, weights: Mapping[ReleaseId, int]) -> None:
         """New requests are split so from now on."""
         self._traffic[model] = dict(weights)
-        if any(route.deployment.model == model and route.client for route in self._routes.values()):
+        if any(listing.name == model for listing in self._parts.routes.models()):
             self._parts.routes.set_traffic(model, weights)
 
     # The whole fleet
@@ -321,10 +331,11 @@ class Engines:
 
 @asynccontextmanager
 async def engines(parts: EngineParts, restored: Restored) -> AsyncGenerator[Engines, None]:
-    """Runs what was restored until the scope is left, by then with nothing outstanding."""
+    """Runs what was restored until the scope is left, by then with nothing outstanding.
+
+    How requests are split is for the caller to set, once all routes are in the table.
+    """
     fleet = Engines(parts)
-    for model, weights in restored.traffic.items():
-        fleet.set_traffic(model, weights)
     for deployment, recipe in restored.wanted:
         fleet.want(deployment, recipe)
     running = asyncio.create_task(fleet.run())

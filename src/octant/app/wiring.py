@@ -144,6 +144,8 @@ async def runtime(
         for serves, deployed in await stack.enter_async_context(upstreams):
             routes.put_route(serves, clock().unix_ns() // NS_PER_S, deployed)
             metrics.name_route(deployed.route.id, serves)
+        for model, weights in restored.traffic.items():
+            fleet.set_traffic(model, weights)
         authenticator = Authenticator(
             store, clock(), key_pepper(settings), layers.key_cache(settings)
         )

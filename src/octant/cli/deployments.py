@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -15,7 +14,6 @@ from octant.core.identity import Scope
 from octant.core.stage import Stage
 
 if TYPE_CHECKING:
-    from octant.app.artifacts import RecipeSource
     from octant.cli.session import Session
 
 deployments = typer.Typer(help="Deployments of a running server.", no_args_is_help=True)
@@ -70,7 +68,9 @@ def list_deployments(
 def add_deployment(
     recipe: Annotated[
         str,
-        typer.Argument(metavar="FILE|NAME", help="A recipe file, or a registered name or digest."),
+        typer.Argument(
+            metavar="FILE|NAME", help="A recipe file, a bundled recipe, or what the server knows."
+        ),
     ],
     release: Annotated[
         str, typer.Option(help="Release to make, or to add a route to.", show_default=False)
@@ -172,11 +172,12 @@ def remove_deployment(
 
 
 async def _registered(session: "Session", recipe: str) -> str:
-    """The digest of a recipe file, registered first; anything else is a name the server knows."""
+    """The digest of a recipe that is here, registered first; else it is one the server knows."""
+    from octant.app.artifacts import find_recipe
     from octant.core.record import to_builtins
     from octant.lifecycle.recipe_files import to_values
 
-    source = await asyncio.to_thread(_file, recipe)
+    source = await asyncio.to_thread(find_recipe, recipe)
     if source is None:
         return recipe
     body = {
@@ -184,12 +185,6 @@ async def _registered(session: "Session", recipe: str) -> str:
         "measurement": to_builtins(source.measurement) if source.measurement else None,
     }
     return str((await session.post("/admin/v1/recipes", body)).json()["digest"])
-
-
-def _file(recipe: str) -> "RecipeSource | None":
-    from octant.app.artifacts import read_recipe
-
-    return read_recipe(Path(recipe)) if Path(recipe).is_file() else None
 
 
 async def _wait(

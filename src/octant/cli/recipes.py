@@ -223,11 +223,9 @@ def _measured(
 
 def _find(named: str) -> "RecipeSource":
     """The file, or the bundled recipe of that name. Raises Failed(NOT_FOUND)."""
-    from octant.app.artifacts import bundled_recipes, read_recipe
+    from octant.app.artifacts import find_recipe, read_recipe
 
-    bundled = {path.stem: path for path in bundled_recipes()}
-    path = Path(named)
-    return read_recipe(bundled[named] if named in bundled and not path.exists() else path)
+    return find_recipe(named) or read_recipe(Path(named))
 
 
 def _cases(source: "RecipeSource", suite: Path | None, limit: int | None) -> "list[EvalCase]":

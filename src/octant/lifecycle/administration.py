@@ -81,6 +81,10 @@ class Fleet(Protocol):
         """What has an engine, those on their way out included."""
         ...
 
+    def standing(self, model: str) -> Sequence[Standing]:
+        """Every route of a model, those of upstreams too; empty for a model that has none."""
+        ...
+
     def status(self, route: RouteId) -> RouteStatus:
         """STOPPED for a route without an engine."""
         ...
@@ -160,10 +164,10 @@ class Administration:
         return found
 
     async def traffic(self, model: str, history: int = MAX_HISTORY) -> TrafficView:
-        """Raises Failed(MODEL_NOT_FOUND) for a model that was never deployed."""
+        """Raises Failed(MODEL_NOT_FOUND) for a model that is not served and never was split."""
         current = await self._current(model)
         if current is None:
-            self._require_model(model, await self._store.deployments())
+            self._standing(model)
         past = await self._store.traffic_history(model, min(history, MAX_HISTORY))
         return TrafficView(model, current, past)
 
@@ -236,9 +240,7 @@ class Administration:
         a ready route and for a split that is not the expected one any more.
         """
         async with self._one_at_a_time:
-            self._require_model(model, self._fleet.wanted())
-            standing = [Standing(d, self._fleet.status(d.id).state) for d in self._fleet.wanted()]
-            check_weights(model, weights, standing)
+            check_weights(model, weights, self._standing(model))
             current = await self._current(model)
             version = current.version if current else 0
             if expected_version is not None and expected_version != version:
@@ -304,12 +306,12 @@ class Administration:
     async def _current(self, model: str) -> Traffic | None:
         return next((t for t in await self._store.traffic() if t.model == model), None)
 
-    def _require_model(self, model: str, deployments: Sequence[Deployment]) -> None:
-        known = sorted({deployment.model for deployment in deployments})
-        if model not in known:
-            named = ", ".join(known) or "none"
-            message = f"{model} is not deployed here. Deployed: {named}."
+    def _standing(self, model: str) -> Sequence[Standing]:
+        standing = self._fleet.standing(model)
+        if not standing:
+            message = f"{model} is not served here. GET /v1/models lists what is."
             _fail(FailureKind.MODEL_NOT_FOUND, message, "model")
+        return standing
 
     async def _audit(self, caller: Caller, action: str, detail: Mapping[str, Any]) -> None:
         principal = caller.principal

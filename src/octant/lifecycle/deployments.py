@@ -61,9 +61,9 @@ class Adoption(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """A deployment as it stands."""
+    """A route of one model as it stands, whatever runs it."""
 
-    deployment: Deployment
+    release: ReleaseId
     state: DeploymentState
 
 
@@ -213,18 +213,11 @@ def check_weights(
         if not 0 <= weight <= MAX_WEIGHT:
             message = f"The weight of {release} is {weight}; weights are from 0 to {MAX_WEIGHT}."
             _fail(FailureKind.INVALID_VALUE, message, param)
-        states = [
-            s.state
-            for s in standing
-            if s.deployment.model == model and s.deployment.release == release
-        ]
+        states = [state for of_release, state in standing if of_release == release]
         if not states:
-            known = sorted({s.deployment.release for s in standing if s.deployment.model == model})
-            _fail(
-                FailureKind.NOT_FOUND,
-                f"{model} has no release {release}. Deployed: {', '.join(known) or 'none'}.",
-                param,
-            )
+            known = ", ".join(sorted({of_release for of_release, _ in standing})) or "none"
+            message = f"{model} has no release {release}. Deployed: {known}."
+            _fail(FailureKind.NOT_FOUND, message, param)
         if weight and DeploymentState.READY not in states:
             told = ", ".join(state.value for state in states)
             _conflict(
