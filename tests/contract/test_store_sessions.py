@@ -280,6 +280,20 @@ async def test_deleting_removes_turns_placeholders_and_recordings(store: Store) 
     assert await read(store, 1) == Conversation(session=session(1))
 
 
+async def test_deleting_removes_recordings_of_requests_that_added_no_turn(store: Store) -> None:
+    await store.put_session(session(1))
+    for number, tenant in ((1, ACME.id), (2, UMBRELLA.id)):
+        ended = settlement(number, tenant=tenant)
+        assert ended.manifest is not None
+        manifest = msgspec.structs.replace(ended.manifest, session=session_id(1))
+        await store.settle(
+            msgspec.structs.replace(ended, manifest=manifest, recording=recording(number))
+        )
+    await store.delete_session(ACME.id, session_id(1))
+    assert await store.recording(request_id(1)) is None
+    assert await store.recording(request_id(2)) == recording(2)
+
+
 async def test_a_branch_outlives_its_parent(store: Store) -> None:
     await talk(store, 1, turns=2)
     await store.branch_session(session(2, parent=session_id(1), parent_version=2))

@@ -6,7 +6,7 @@ leaves nothing; any other error rolls the transaction back, and `failure` tells 
 
 from typing import NamedTuple, Protocol
 
-from sqlalchemy import Table, delete, func, insert, literal, select, update
+from sqlalchemy import CompoundSelect, Table, delete, func, insert, literal, select, union, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -16,6 +16,8 @@ from octant.adapters.sqlite.rows import Row
 from octant.adapters.sqlite.schema import (
     api_keys,
     deployments,
+    manifests,
+    outcomes,
     recipes,
     session_placeholders,
     session_turns,
@@ -181,11 +183,8 @@ class DeleteSession(NamedTuple):
     id: str
 
     async def apply(self, connection: AsyncConnection) -> bool:
-        requests = select(session_turns.c.request_id).where(
-            session_turns.c.tenant == self.tenant, session_turns.c.session == self.id
-        )
         await connection.execute(
-            update(traces).where(traces.c.request_id.in_(requests)).values(recording=None)
+            update(traces).where(traces.c.request_id.in_(self._requests())).values(recording=None)
         )
         for table in (session_turns, session_placeholders):
             await connection.execute(
@@ -198,6 +197,18 @@ class DeleteSession(NamedTuple):
 
     def failure(self, error: Exception) -> Failed:
         return failures.not_stored(f"The session {self.id} could not be removed.", error)
+
+    def _requests(self) -> CompoundSelect[str]:
+        """Those that added a turn, and those that only read the session, failed ones too."""
+        added = select(session_turns.c.request_id).where(
+            session_turns.c.tenant == self.tenant, session_turns.c.session == self.id
+        )
+        read = (
+            select(manifests.c.request_id)
+            .join(outcomes, outcomes.c.request_id == manifests.c.request_id)
+            .where(manifests.c.session == self.id, outcomes.c.tenant == self.tenant)
+        )
+        return union(added, read)
 
 
 async def _insert_head(connection: AsyncConnection, row: Row) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import RowMapping
 from octant.core.audit import AuditRecord, ChainedAudit
 from octant.core.deployment import Deployment, Recipe, Traffic
 from octant.core.events import AnyEvent, Event
+from octant.core.manifest import ExecutionManifest
 from octant.core.record import decode, encode, from_builtins
 from octant.core.recording import Recording
 from octant.core.session import Session, SessionAppend
@@ -74,9 +75,7 @@ def of_settlement(settlement: Settlement) -> SettlementRows:
             "cost_nano_usd": outcome.cost_nano_usd,
         },
         audit=[of_audit(record) for record in settlement.audit],
-        manifest=(
-            {"request_id": request_id, "record": encode(manifest).decode()} if manifest else None
-        ),
+        manifest=None if manifest is None else of_manifest(manifest),
         trace={
             "request_id": request_id,
             "events": encode_events(settlement.events),
@@ -84,6 +83,14 @@ def of_settlement(settlement: Settlement) -> SettlementRows:
         },
         turn=of_append(settlement.session) if settlement.session else None,
     )
+
+
+def of_manifest(manifest: ExecutionManifest) -> Row:
+    return {
+        "request_id": manifest.request_id,
+        "record": encode(manifest).decode(),
+        "session": manifest.session,
+    }
 
 
 def of_append(append: SessionAppend) -> TurnRows:

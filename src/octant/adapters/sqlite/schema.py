@@ -18,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    text,
 )
 
 HEAD = "0002"
@@ -106,6 +107,8 @@ manifests = Table(
     metadata,
     Column("request_id", Text, ForeignKey("outcomes.request_id"), primary_key=True),
     Column("record", Text, nullable=False),
+    Column("session", Text),
+    Index("ix_manifests_session", "session", sqlite_where=text("session IS NOT NULL")),
 )
 
 traces = Table(

@@ -17,6 +17,13 @@ _KEPT = ("tenant", "request_id", "action", "at_unix_ns", "record")
 def upgrade() -> None:
     op.add_column("outcomes", sa.Column("summary", sa.Text))
     op.add_column("traces", sa.Column("recording", sa.LargeBinary))
+    op.add_column("manifests", sa.Column("session", sa.Text))
+    op.create_index(
+        "ix_manifests_session",
+        "manifests",
+        ["session"],
+        sqlite_where=sa.text("session IS NOT NULL"),
+    )
     _chain_audit()
     _create_sessions()
     _create_releases()
@@ -34,6 +41,8 @@ def downgrade() -> None:
         op.drop_table(table)
     op.drop_column("audit", "digest")
     op.drop_column("audit", "previous")
+    op.drop_index("ix_manifests_session", "manifests")
+    op.drop_column("manifests", "session")
     op.drop_column("traces", "recording")
     op.drop_column("outcomes", "summary")
 
