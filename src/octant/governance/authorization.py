@@ -50,7 +50,7 @@ action ReadAudit appliesTo { principal: Key, resource: AuditLog, context: {} };
 privileged; `classification` is public, internal or confidential."""
 
 MAX_REMEMBERED = 4_096
-"""Rulings kept, about 1 KB each: one costs 60 us to find and 1 us to remember."""
+"""Rulings kept, about 1 KB each: one takes 90 us to find and 2 us to remember."""
 
 
 class Action(StrEnum):
@@ -137,10 +137,9 @@ def policy_problems(policies: str) -> list[str]:
         return [f"the Cedar policies cannot be read: {error}."]
     written = _annotations(parsed)
     ids = Counter(annotations.get("id", "") for annotations in written.values())
-    problems = [
-        f'{ids[""]} Cedar policies have no name; write @id("...") before each.'
-        for _ in range(1 if ids[""] else 0)
-    ]
+    problems: list[str] = []
+    if ids[""]:
+        problems.append(f'{ids[""]} Cedar policies have no name; write @id("...") before each.')
     problems += [
         f"{count} Cedar policies are named {name!r}; give each its own @id."
         for name, count in ids.items()
@@ -185,10 +184,9 @@ class Authoriser:
             for name, annotations in _annotations(_parsed(policies)).items()
         }
         # What no policy can tell apart is left out of the question, so that answers are reused.
-        self._names = {
-            kind for kind in _entity_types() if re.search(rf'\b{kind}\s*::\s*"', policies)
-        }
-        self._words = frozenset(re.findall(r"\w+", policies))
+        written = json.dumps(_parsed(policies))
+        self._names = {kind for kind in _entity_types() if f'"type": "{kind}"' in written}
+        self._words = frozenset(re.findall(r"\w+", written))
         self._remembered = lru_cache(MAX_REMEMBERED)(self._decide)
 
     def ask(
