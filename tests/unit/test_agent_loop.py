@@ -83,6 +83,14 @@ async def test_the_last_call_may_use_no_tool(tmp_path: Path) -> None:
     assert choices == [ToolChoice.AUTO, ToolChoice.AUTO, ToolChoice.NONE]
 
 
+async def test_one_call_means_one_call(tmp_path: Path) -> None:
+    engine = ScriptedProvider(calls("calculator", '{"expression": "1"}'))
+    async with bench(tmp_path, engine) as made:
+        _, last = await made.run(asked(tools=ToolGrant(allowed=("calculator",), max_steps=1)))
+        assert isinstance(last, Completed)
+    assert len(engine.works) == 1
+
+
 async def test_a_tool_that_was_not_granted_is_the_callers_to_run(tmp_path: Path) -> None:
     engine = ScriptedProvider(calls("calculator", '{"expression": "1"}'))
     async with bench(tmp_path, engine) as made:

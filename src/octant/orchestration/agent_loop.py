@@ -20,9 +20,11 @@ from octant.core.envelope import RequestEnvelope
 from octant.core.events import OutputChecked, PolicyDecided
 from octant.core.evidence import Evidence
 from octant.core.failure import Failed, Failure, FailureKind
+from octant.core.limits import RunBudget
 from octant.core.stage import Stage
 from octant.core.stream import Broken, ChoiceFinished, Completed, Started, StreamItem, ToolRan
 from octant.core.tools import ToolStatus
+from octant.core.units import NanoUsd
 from octant.core.verdict import Decision, Verdict
 from octant.governance.governor import Governor
 from octant.governance.pii.kinds import Where
@@ -123,20 +125,14 @@ class AgentLoop:
 
     def _asked(self, progress: "_Progress", account: RunAccount) -> RequestEnvelope:
         """The envelope of the next call: what was said since, and what is left of its budget."""
-        envelope = progress.prepared.envelope
-        if progress.step == 1:
+        envelope, chat = progress.prepared.envelope, progress.prepared.envelope.input
+        if progress.prepared.one_call or not isinstance(chat, ChatInput):
             return envelope
-        now_ns = self._clock.monotonic_ns()
-        if envelope.deadline.remaining_ns(now_ns) <= 0:
+        if progress.step > 1 and envelope.deadline.remaining_ns(self._clock.monotonic_ns()) <= 0:
             raise Failed(_overdue(progress.step))
-        chat, budget = envelope.input, envelope.budget
-        assert isinstance(chat, ChatInput), "only a conversation goes on"
-        if budget.tokens is not None:
-            left = max(budget.tokens - account.usage.total_tokens, 0)
-            budget = replace(budget, tokens=left)
         return replace(
             envelope,
-            budget=budget,
+            budget=_left(envelope.budget, account),
             input=replace(
                 chat,
                 messages=(*chat.messages, *progress.said),
@@ -246,7 +242,8 @@ class _Progress:
         """Whether a broken answer may be asked for again."""
         envelope = self.prepared.envelope
         allowed = envelope.output.max_repairs if envelope.output is not None else 0
-        return self.repairs < allowed and envelope.sampling.n == 1
+        goes_on = isinstance(envelope.input, ChatInput) and envelope.sampling.n == 1
+        return goes_on and self.repairs < allowed
 
     def begin(self) -> None:
         """The next model call."""
@@ -275,6 +272,16 @@ class _Progress:
         if self.prepared.one_call:
             return isinstance(item, Completed)
         return ends or self.prepared.checked_first
+
+
+def _left(budget: RunBudget, account: RunAccount) -> RunBudget:
+    """What of the run's own budget its next call may use."""
+    tokens, cost = budget.tokens, budget.cost_nano_usd
+    if tokens is not None:
+        tokens = max(tokens - account.usage.total_tokens, 0)
+    if cost is not None:
+        cost = NanoUsd(max(cost - account.cost(None), 0))
+    return RunBudget(tokens=tokens, cost_nano_usd=cost)
 
 
 def _check(prepared: Prepared, turn: Turn) -> CheckedOutput:
