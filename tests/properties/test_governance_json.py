@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from octant.core.content import ChatInput, Message, Role, ToolCall
@@ -59,6 +59,7 @@ def test_valid_json_stays_valid_and_comes_back(value: Any, ascii_only: bool) -> 
 
 @settings(max_examples=150, deadline=None)
 @given(st.text(alphabet='\\u0041nx"{}é41 ', max_size=40), st.lists(st.integers(0, 6), max_size=12))
+@example("\\u\\", [])
 def test_json_is_split_alike_in_any_parts(text: str, sizes: list[int]) -> None:
     whole = JsonUnits()
     expected = [*whole.feed(text), *whole.flush()]

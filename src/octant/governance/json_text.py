@@ -14,6 +14,7 @@ Edit = tuple[int, int, str]
 """From, to, and what is to stand there instead; in order, none within another."""
 
 QUOTE = '"'
+_UNICODE_LENGTH = len("\\u0041")
 _UNIT = re.compile(r"\\u[0-9A-Fa-f]{4}|\\.|.", re.DOTALL)
 _UNFINISHED = re.compile(r"\\(?:u[0-9A-Fa-f]{0,3})?\Z")
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
@@ -45,7 +46,7 @@ def meaning(unit: str) -> str:
     """The character that a spelling stands for."""
     if len(unit) == 1:
         return unit
-    if unit[1] == "u":
+    if len(unit) == _UNICODE_LENGTH:
         return chr(int(unit[2:], 16))
     return _ESCAPES.get(unit[1], unit[1])
 
