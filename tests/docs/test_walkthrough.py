@@ -89,7 +89,7 @@ def test_the_card_is_replaced_before_the_model_and_kept_out_of_what_is_stored(
 def test_trace_route_manifest_audit_and_cost_tell_of_it(
     run: Any, walked: tuple[Path, list[str]]
 ) -> None:
-    happened, who = walked[1][3], walked[1][4]
+    happened, who = walked[1][4], walked[1][5]
     for word in ("attempt 1", "engine_lost", "calculator", "governance", "fast@octant-mini-1"):
         assert word in happened, word
     assert "sha256:" in happened
@@ -101,8 +101,8 @@ def test_trace_route_manifest_audit_and_cost_tell_of_it(
 
 
 def test_the_replay_is_identical(walked: tuple[Path, list[str]]) -> None:
-    assert "identical" in walked[1][5]
+    assert "identical" in walked[1][6]
 
 
 def test_traffic_is_back_where_it_was(walked: tuple[Path, list[str]]) -> None:
-    assert "octant-mini-1" in walked[1][6]
+    assert "octant-mini-1" in walked[1][7]
