@@ -23,6 +23,10 @@ def test_the_promised_commands_exist() -> None:
     assert set(COMMANDS) == {
         "octant serve",
         "octant chat",
+        "octant usage",
+        "octant replay",
+        "octant doctor",
+        "octant eval",
         "octant models list",
         "octant models routes",
         "octant recipes list",
@@ -43,15 +47,20 @@ def test_the_promised_commands_exist() -> None:
         "octant tenants set-limits",
         "octant trace list",
         "octant trace show",
+        "octant route explain",
+        "octant sessions list",
+        "octant sessions show",
+        "octant sessions delete",
+        "octant audit list",
+        "octant audit verify",
         "octant policy show",
         "octant policy check",
         "octant policy explain",
         "octant config show",
         "octant config path",
         "octant config check",
-        "octant doctor",
-        "octant eval",
         "octant bench serve",
+        "octant bench gateway",
     }
 
 

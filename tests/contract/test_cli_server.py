@@ -40,7 +40,7 @@ def test_what_was_asked_can_be_traced(server: RunningServer) -> None:
 
     spans = {span["name"]: span for span in shown["spans"]}
     assert shown["complete"] is True
-    assert {"boundary", "admission", "context", "route", "attempt 1"} <= set(spans)
+    assert {"admission", "governance", "step 1", "context", "route", "attempt 1"} <= set(spans)
     assert {"queue", "prefill", "decode", "response"} <= set(spans)
     assert sum(
         span["duration_ns"]
