@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from octant.adapters.openai_upstream.provider import UpstreamProvider
+from octant.adapters.openai_upstream.session import open_session
 from octant.adapters.openai_upstream.settings import UpstreamSettings
 from octant.core.content import (
     ChatInput,
@@ -28,7 +30,7 @@ from octant.core.stream import (
 from octant.core.units import NS_PER_MS
 from octant.core.usage import FinishReason, Usage
 from tests.support.faulty_upstream import ANSWER, HEAD, Reply, delta, event, streamed, usage
-from tests.support.upstreams import ROUTE, spare, until, work
+from tests.support.upstreams import CLOCK, ROUTE, Events, spare, until, work
 
 WHOLE = streamed(*ANSWER)
 
@@ -287,3 +289,23 @@ async def test_pieces_may_end_anywhere() -> None:
         text = "".join(item.text for item in items if isinstance(item, TextDelta))
         assert text == "Hello wörld"
         assert items[-1] == Completed(Usage(prompt_tokens=7, completion_tokens=3))
+
+
+async def test_an_address_that_no_host_can_have_is_one_that_cannot_be_reached() -> None:
+    async with spare(WHOLE, base_url="http://" + "ü" * 300 + "/v1") as made:
+        assert made.provider.load().state is DeploymentState.FAILED
+        assert (await made.failure(work())).kind is FailureKind.UPSTREAM_FAILURE
+
+
+async def test_a_defect_of_a_check_costs_the_route_alone(caplog: pytest.LogCaptureFixture) -> None:
+    session, events = open_session("test"), Events()
+    await session.close()
+    settings = UpstreamSettings(ROUTE, "http://127.0.0.1:9/v1", "m", 10)
+    provider = UpstreamProvider(settings, session, CLOCK, events)
+    watching = asyncio.create_task(provider.watch())
+    await provider.checked()
+    await until(lambda: provider.load().state is DeploymentState.FAILED)
+    assert provider.load().reason == "it could not be checked"
+    assert "met a defect" in caplog.text
+    watching.cancel()
+    await asyncio.gather(watching, return_exceptions=True)

@@ -50,6 +50,8 @@ async def upstream_routes(
         ]
         watches = [watching.create_task(provider.watch()) for provider in providers]
         try:
+            # So that who is told that the server has started need not wait for its upstreams.
+            await asyncio.gather(*(provider.checked() for provider in providers))
             yield tuple(
                 UpstreamRoute(entry.serves, DeployedRoute(_route(entry), provider, prompt=None))
                 for entry, provider in zip(settings.upstreams, providers, strict=True)

@@ -6,6 +6,7 @@ wait here in order. A server that cannot be reached takes no work until it lists
 """
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
@@ -28,6 +29,7 @@ from octant.ports.provider import ProviderFacts
 from octant.ports.sink import EventSink
 
 ENGINE = "openai_upstream"
+_log = logging.getLogger(__name__)
 
 
 class UpstreamProvider:
@@ -47,6 +49,7 @@ class UpstreamProvider:
         self._state = DeploymentState.LOADING
         self._reason = ""
         self._suspected = asyncio.Event()
+        self._checked = asyncio.Event()
         self._places = asyncio.Semaphore(settings.max_connections)
         self._running = 0
         self._waiting: Counter[Profile] = Counter()
@@ -85,7 +88,8 @@ class UpstreamProvider:
     async def watch(self) -> None:
         """Asks at the start and whenever the server could not be reached; runs until cancelled."""
         while True:
-            problem = await is_there(self._session, self._settings)
+            problem = await self._problem()
+            self._checked.set()
             if problem is not None:
                 self._move(DeploymentState.FAILED, problem)
                 await asyncio.sleep(s_from_ns(self._settings.check_ns))
@@ -93,6 +97,10 @@ class UpstreamProvider:
             self._suspected.clear()
             self._move(DeploymentState.READY, "")
             await self._suspected.wait()
+
+    async def checked(self) -> None:
+        """Returns when the first check is over, whatever it found."""
+        await self._checked.wait()
 
     def check_integrity(self) -> None:
         """Raises AssertionError when the counts of works contradict each other."""
@@ -166,6 +174,14 @@ class UpstreamProvider:
         finally:
             self._running -= 1
             self._places.release()
+
+    async def _problem(self) -> str | None:
+        try:
+            return await is_there(self._session, self._settings)
+        # A defect of a check costs this route until the next one, not the server.
+        except Exception:
+            _log.exception("checking upstream %s met a defect", self._settings.route)
+            return "it could not be checked"
 
     def _headers(self, work: ModelWork) -> dict[str, str]:
         """Who asks is not told; by these ids both sides find the same request in their records."""
