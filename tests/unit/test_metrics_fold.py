@@ -3,6 +3,7 @@
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -13,12 +14,14 @@ from octant.core.events import (
     EngineStateChanged,
     FirstToken,
     StepExecuted,
+    ToolFinished,
 )
 from octant.core.failure import Failure, FailureKind
 from octant.core.ids import RequestId
 from octant.core.outcome import OutcomeStatus
 from octant.core.route import DeploymentState
 from octant.core.stage import Stage
+from octant.core.tools import ToolStatus
 from octant.core.units import NS_PER_MS
 from octant.observability import catalogue
 from octant.observability.metrics import Metrics, MetricsLimits
@@ -291,3 +294,65 @@ def test_the_recorder_counts_what_it_has_no_room_for() -> None:
     assert metrics.value(catalogue.EVENTS_DROPPED, "request_limit") == 1
     assert metrics.value(catalogue.EVENTS_DROPPED, "event_limit") == 2
     assert metrics.value(catalogue.EVENTS_DROPPED, "late") == 1
+
+
+def test_every_model_call_of_a_run_has_its_own_engine_times() -> None:
+    metrics = _folded(*happenings.whole_run())
+
+    for spec in (
+        catalogue.QUEUE_TIME,
+        catalogue.PREFILL_TIME,
+        catalogue.DECODE_TIME,
+        catalogue.INFERENCE_TIME,
+        catalogue.TIME_PER_OUTPUT_TOKEN,
+    ):
+        assert metrics.value(spec, *ENGINE) == 2, spec.name
+    assert metrics.value(catalogue.TIME_TO_FIRST_TOKEN, *ENGINE) == 1
+    assert metrics.value(catalogue.PREFIX_QUERIES, *ENGINE) == 40 + 80
+    assert metrics.value(catalogue.GEN_AI_AGENT_DURATION, "octant", "octant-mini", "") == 1
+
+
+def test_stages_are_observed_outside_of_engines_once_a_visit() -> None:
+    samples = _samples(_folded(*happenings.whole_run()))
+
+    spent = {
+        name: samples[f"octant_stage_seconds_sum[('stage', '{name}')]"]
+        for name in ("governance", "session", "route", "tool_authorization", "tool", "validation")
+    }
+    assert spent == pytest.approx(
+        {
+            "governance": 0.001,
+            "session": 0.002,
+            "route": 0.002,
+            "tool_authorization": 0.003,
+            "tool": 0.007,
+            "validation": 0.002,
+        }
+    )
+
+
+def test_tools_are_counted_and_an_invented_name_makes_no_series() -> None:
+    refused = happenings.tool_outcome(ToolStatus.REFUSED)
+    invented = ToolFinished(
+        at_ns=happenings.at(152),
+        request_id=happenings.REQUEST,
+        outcome=replace(refused, tool="rm_rf_everything"),
+    )
+
+    metrics = _folded(*happenings.whole_run()[:-1], invented)
+
+    assert metrics.value(catalogue.TOOL_CALLS, "calculator", "succeeded", "read") == 1
+    assert metrics.value(catalogue.TOOL_CALLS, "other", "refused", "read") == 1
+    assert metrics.value(catalogue.GEN_AI_TOOL_DURATION, "calculator", "") == 1
+    assert "rm_rf" not in metrics.render().body.decode()
+
+
+def test_what_was_not_stored_is_in_no_account() -> None:
+    metrics = _folded(
+        *happenings.whole_request()[:-1], happenings.settled(happenings.outcome(), stored=False)
+    )
+
+    assert metrics.value(catalogue.COST, "default", "octant-mini") == 0
+    assert metrics.value(catalogue.TOKENS, "default", "octant-mini", "input") == 0
+    assert metrics.value(catalogue.PROMPT_TOKENS, *ENGINE) == 0
+    assert metrics.value(catalogue.TENANT_REQUESTS, "default", "completed") == 1

@@ -40,7 +40,7 @@ from octant.lifecycle.replay import (
     first_difference,
     report,
 )
-from octant.observability.naming import OWN_ENGINES
+from octant.observability.naming import is_own
 from octant.ports.executor import Executor
 from octant.preparation.manifest import MANIFEST_FILE, load_manifest, read_artifact
 from octant.serving.rerun import RerunChoice, rerun_step
@@ -125,7 +125,7 @@ def _digest(manifest: ExecutionManifest, executed: ExecutedStep | None, step: Re
 def _unreplayable(manifest: ExecutionManifest, executed: ExecutedStep | None, digest: str) -> str:
     """Why a step cannot be run again at all; empty when it can."""
     engine = (executed.engine if executed else "") or manifest.engine
-    if engine not in OWN_ENGINES:
+    if not is_own(engine):
         return f"it was answered by {engine}, whose model Octant does not hold"
     return "" if digest else "the manifest does not say which artifact answered it"
 

@@ -33,7 +33,7 @@ from octant.core.outcome import Outcome, OutcomeStatus
 from octant.core.stage import Stage
 from octant.core.units import s_from_ns
 from octant.observability import catalogue
-from octant.observability.naming import PROVIDER, operation_name
+from octant.observability.naming import PROVIDER, operation_name, provider_name
 from octant.observability.objectives import judge
 from octant.observability.series import OTHER, BoundedLabel, MetricSpec, SeriesTable
 from octant.observability.stages import closes
@@ -68,6 +68,7 @@ class _OpenRequest:
         "model",
         "operation",
         "profile",
+        "provider",
         "received_ns",
         "route",
         "scheduled",
@@ -79,6 +80,7 @@ class _OpenRequest:
     def __init__(self, event: RequestReceived) -> None:
         self.model = OTHER
         self.operation = operation_name(event.api)
+        self.provider = PROVIDER
         self.profile = event.profile.value
         self.received_ns = self.mark_ns = event.at_ns
         self.route: RouteId | None = None
@@ -108,7 +110,7 @@ class _OpenRequest:
     @property
     def gen_ai(self) -> tuple[str, str, str]:
         """Operation, provider and request model of the GenAI conventions."""
-        return (self.operation, PROVIDER, self.model)
+        return (self.operation, self.provider, self.model)
 
 
 class RequestMetrics:
@@ -180,15 +182,19 @@ class RequestMetrics:
             found.tool_ns = None
 
     def routed(self, event: RouteDecided) -> None:
-        """Ends the route stage; from here on the request has a route and a verified model."""
+        """Ends the route stage and any earlier call; from here on the request has a route and a
+        verified model."""
         self._end_stage(event)
         if (found := self._open.get(event.request_id)) is not None:
-            found.route, found.model = event.decision.chosen.id, event.decision.chosen.model
+            self._observe_call(found)
+            found.begin_call(None)
+            chosen = event.decision.chosen
+            found.route, found.model = chosen.id, chosen.model
+            found.provider = provider_name(chosen.engine)
 
     def attempted(self, event: AttemptStarted) -> None:
-        """Queueing at a route begins; an earlier call is over."""
+        """Queueing at a route begins."""
         if (found := self._open.get(event.request_id)) is not None:
-            self._observe_call(found)
             found.begin_call(event)
 
     def attempt_failed(self, event: AttemptFailed) -> None:
@@ -301,7 +307,7 @@ class RequestMetrics:
         duration_s = s_from_ns(outcome.duration_ns)
         self._series.observe(catalogue.GEN_AI_REQUEST_DURATION, (*found.gen_ai, error), duration_s)
         if found.steps > 1:
-            labels = (PROVIDER, found.model, error)
+            labels = (found.provider, found.model, error)
             self._series.observe(catalogue.GEN_AI_AGENT_DURATION, labels, duration_s)
         if outcome.route is not None:
             usage = outcome.usage

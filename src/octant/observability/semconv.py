@@ -21,7 +21,7 @@ from octant.core.sampling import Sampling
 from octant.core.stage import Stage
 from octant.core.units import s_from_ns
 from octant.core.usage import Usage
-from octant.observability.naming import OWN_ENGINES, PROVIDER
+from octant.observability.naming import PROVIDER, provider_name
 from octant.observability.span import Attributes, Span
 from octant.observability.trace import Trace, fold, span_id
 from octant.ports.telemetry import ExportedEvent, ExportedSpan, SettledTrace, SpanKind
@@ -138,7 +138,7 @@ class _Mapping:
         """One model call: what was asked, and what its last attempt amounted to."""
         route = next((s for s in self._below(call) if s.stage == Stage.ROUTE.value), None)
         engine = str(route.attributes.get("octant.route.engine", "")) if route else ""
-        told = self._common(self._operation, _provider(engine)) | self._of_sampling()
+        told = self._common(self._operation, provider_name(engine)) | self._of_sampling()
         told |= call.attributes
         told["gen_ai.response.id"] = str(self._trace.request_id)
         told["gen_ai.response.model"] = self._model
@@ -251,10 +251,6 @@ def _redacted(span: ExportedSpan, redact: Callable[[str], str]) -> ExportedSpan:
             changed[name] = tuple(map(redact, value))
     error = None if span.error is None else redact(span.error)
     return span._replace(attributes={**span.attributes, **changed}, error=error)
-
-
-def _provider(engine: str) -> str:
-    return PROVIDER if not engine or engine in OWN_ENGINES else engine
 
 
 def _usage(used: Usage) -> Attributes:
