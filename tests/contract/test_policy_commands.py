@@ -94,7 +94,7 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
         (("UseModel", "m"), "allow", "authorise.cedar.all"),
         (("usetool", "send_mail", "--with", "side_effect=privileged"), "block", "no-mail"),
         (("UseTool", "send_mail", "--with", "side_effect=read"), "allow", "authorise.cedar.all"),
-        (("ReadAudit", "log", "--scope", "inference"), "block", "authorise.scope"),
+        (("ManageDeployments", "d", "--scope", "inference"), "block", "authorise.scope"),
     ],
 )
 def test_a_decision_is_explained(

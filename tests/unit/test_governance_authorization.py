@@ -97,7 +97,7 @@ def test_any_other_block_is_a_block_of_policy() -> None:
 
 
 def test_what_no_policy_permits_is_refused() -> None:
-    by = governor(cedar='@id("audit") permit (principal, action == Action::"ReadAudit", resource);')
+    by = governor(cedar='@id("s") permit (principal, action == Action::"UseSession", resource);')
     verdict = by.admit(envelope())
     assert verdict.rule == Rule.NOT_PERMITTED
     assert by.refusal(verdict, Stage.GOVERNANCE).kind is FailureKind.PERMISSION_DENIED
@@ -192,7 +192,8 @@ def test_keys_actors_and_roles_can_be_told_apart() -> None:
 @id("key") permit (principal == Key::"key_9", action, resource);
 @id("own") permit (principal, action == Action::"UseSession", resource)
 when { resource.actor == principal.actor };
-@id("role") permit (principal in Role::"auditor", action == Action::"ReadAudit", resource);"""
+@id("role")
+permit (principal in Role::"operator", action == Action::"ManageDeployments", resource);"""
     )
 
     def asked(action: Action, attributes: dict[str, str], **changes: Any) -> bool:
@@ -203,8 +204,8 @@ when { resource.actor == principal.actor };
     assert not asked(Action.USE_MODEL, {})
     assert asked(Action.USE_SESSION, {"actor": "alice"})
     assert not asked(Action.USE_SESSION, {"actor": "alice"}, actor=ActorId("bob"))
-    assert asked(Action.READ_AUDIT, {}, role=PrincipalRole.AUDITOR)
-    assert not asked(Action.READ_AUDIT, {})
+    assert asked(Action.MANAGE_DEPLOYMENTS, {}, role=PrincipalRole.OPERATOR)
+    assert not asked(Action.MANAGE_DEPLOYMENTS, {})
 
 
 def test_each_action_needs_its_scope() -> None:
@@ -212,7 +213,7 @@ def test_each_action_needs_its_scope() -> None:
     assert BUILT_IN.authorise(operator, Action.MANAGE_DEPLOYMENTS, "d", {}).decision is (
         Decision.ALLOW
     )
-    for action in (Action.USE_MODEL, Action.READ_AUDIT, Action.USE_SESSION):
+    for action in (Action.USE_MODEL, Action.USE_TOOL, Action.USE_SESSION):
         assert BUILT_IN.authorise(operator, action, "x", {}).rule == Rule.SCOPE
 
 

@@ -121,7 +121,7 @@ def explain_policy(
         str,
         typer.Argument(
             metavar="ACTION",
-            help="UseModel, UseTool, UseSource, UseSession, ManageDeployments or ReadAudit.",
+            help="UseModel, UseTool, UseSource, UseSession or ManageDeployments.",
         ),
     ],
     resource: Annotated[
@@ -155,7 +155,7 @@ def explain_policy(
 
       octant policy explain UseTool send_mail --with side_effect=irreversible_write
 
-      octant policy explain ReadAudit log --role auditor --file policy.toml --json
+      octant policy explain ManageDeployments fast@m-2 --role operator --file policy.toml --json
     """
     from octant.governance.authorization import Action, attribute_names, scope_of
     from octant.governance.governor import Governor

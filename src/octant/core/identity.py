@@ -23,7 +23,6 @@ class Scope(StrEnum):
     MODELS_READ = "models:read"
     METRICS_READ = "metrics:read"
     DEPLOYMENTS = "deployments"
-    AUDIT_READ = "audit:read"
 
 
 class Principal(Record, frozen=True, kw_only=True):

@@ -36,7 +36,6 @@ entity Tool { name: String, side_effect: String, version: String };
 entity Document { classification: String, source: String };
 entity Session { actor: String };
 entity Deployment { model: String };
-entity AuditLog;
 action UseModel appliesTo {
   principal: Key, resource: Model, context: { risk: String, profile: String, api: String }
 };
@@ -44,7 +43,6 @@ action UseTool appliesTo { principal: Key, resource: Tool, context: { arguments?
 action UseSource appliesTo { principal: Key, resource: Document, context: {} };
 action UseSession appliesTo { principal: Key, resource: Session, context: {} };
 action ManageDeployments appliesTo { principal: Key, resource: Deployment, context: {} };
-action ReadAudit appliesTo { principal: Key, resource: AuditLog, context: {} };
 """
 """What policies can speak about. `side_effect` is read, reversible_write, irreversible_write or
 privileged; `classification` is public, internal or confidential."""
@@ -61,7 +59,6 @@ class Action(StrEnum):
     USE_SOURCE = "UseSource"
     USE_SESSION = "UseSession"
     MANAGE_DEPLOYMENTS = "ManageDeployments"
-    READ_AUDIT = "ReadAudit"
 
 
 class Rule(StrEnum):
@@ -96,7 +93,6 @@ _SHAPES: dict[Action, _Shape] = {
     Action.USE_SOURCE: _Shape("Document", ("classification", "source"), (), Scope.INFERENCE),
     Action.USE_SESSION: _Shape("Session", ("actor",), (), Scope.INFERENCE),
     Action.MANAGE_DEPLOYMENTS: _Shape("Deployment", ("model",), (), Scope.DEPLOYMENTS),
-    Action.READ_AUDIT: _Shape("AuditLog", (), (), Scope.AUDIT_READ),
 }
 _OPTIONAL = frozenset({"arguments"})
 
