@@ -1,6 +1,7 @@
 """An OpenAI-compatible server as a provider: what is sent, what comes back, what is held."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from octant.core.failure import FailureKind
 from octant.core.route import DeploymentState
 from octant.core.sampling import Sampling
 from octant.core.stream import (
+    Broken,
     ChoiceFinished,
     Completed,
     Started,
@@ -33,6 +35,12 @@ from tests.support.faulty_upstream import ANSWER, HEAD, Reply, delta, event, str
 from tests.support.upstreams import CLOCK, ROUTE, Events, spare, until, work
 
 WHOLE = streamed(*ANSWER)
+
+
+def begun(chunk: Any) -> Reply:
+    """An answer of which only one event ever comes."""
+    piece = event(chunk)
+    return Reply([HEAD + b"%x\r\n%s\r\n" % (len(piece), piece)], hang=True)
 
 
 async def test_an_answer_comes_with_the_upstreams_own_count() -> None:
@@ -204,10 +212,7 @@ async def test_connections_are_kept_for_the_next_request() -> None:
 
 
 async def test_leaving_early_cuts_the_connection() -> None:
-    begun = Reply(
-        [HEAD + b"%x\r\n%s\r\n" % (len(event(delta("Hi"))), event(delta("Hi")))], hang=True
-    )
-    async with spare(begun) as made:
+    async with spare(begun(delta("Hi"))) as made:
         async with made.provider.generate(work()) as items:
             async for item in items:
                 if isinstance(item, TextDelta):
@@ -249,7 +254,7 @@ async def test_no_more_requests_are_sent_at_once_than_the_upstream_takes() -> No
 async def test_a_request_that_gets_no_place_in_time_says_so() -> None:
     limits = {"max_connections": 1, "first_byte_ns": 20 * NS_PER_MS}
     async with (
-        spare(Reply([HEAD], hang=True), **limits) as made,
+        spare(begun(delta("", role="assistant")), **limits) as made,
         made.provider.generate(work()) as items,
     ):
         assert isinstance(await anext(items), Started)
@@ -309,3 +314,11 @@ async def test_a_defect_of_a_check_costs_the_route_alone(caplog: pytest.LogCaptu
     assert "met a defect" in caplog.text
     watching.cancel()
     await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_an_answer_has_not_started_before_its_first_event() -> None:
+    refused = streamed({"error": {"code": "rate_limit_exceeded"}})
+    for reply in (refused, streamed(), Reply([HEAD])):
+        async with spare(reply) as made:
+            (only,) = await made.ask(work())
+        assert isinstance(only, Broken)

@@ -136,10 +136,14 @@ class UpstreamProvider:
         async with exchange(
             self._session, settings, self._clock, request, headers, work.deadline_ns
         ) as answer:
-            yield Started(settings.route, work.attempt, prompt_tokens)
+            started = False
             async with aclosing(answer.events()) as events:
                 async for together in events:
                     items, failure = reader.feed_all(together)
+                    # A head proves little: servers say that they are busy in the first event, too.
+                    if not started and (items or failure is None):
+                        started = True
+                        yield Started(settings.route, work.attempt, prompt_tokens)
                     if reader.done:
                         await answer.finish()
                     for item in items:
