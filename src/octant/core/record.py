@@ -37,7 +37,10 @@ def to_builtins(value: Any) -> Any:
     if isinstance(value, Record):
         config = value.__struct_config__
         head = {config.tag_field: config.tag} if config.tag_field and config.tag else {}
-        fields = {name: to_builtins(getattr(value, name)) for name in _hints(type(value))}
+        fields = {
+            name: held if type(held := getattr(value, name)) in _PLAIN else to_builtins(held)
+            for name in _hints(type(value))
+        }
         return head | fields | value.unknown
     if isinstance(value, dict):
         return {key: to_builtins(item) for key, item in cast("dict[Any, Any]", value).items()}
