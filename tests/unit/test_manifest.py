@@ -57,8 +57,9 @@ def test_every_model_call_tool_and_source_is_in_it() -> None:
 
 
 def test_what_was_pinned_is_not_touched() -> None:
-    whole = completed(PINNED, happenings.whole_request())
+    whole = completed(PINNED, happenings.whole_request(), evaluator_version="3")
 
+    assert whole.evaluator_version == ""
     for name in ("route", "artifact_digest", "sampling", "seed", "kv_precision", "prompt_digest"):
         assert getattr(whole, name) == getattr(PINNED, name)
 

@@ -10,3 +10,5 @@ OUTCOME = 1
 EVENT = 1
 POLICY = 1
 SUMMARY = 1
+# How an answer is held against its contract and its evidence; another number may judge otherwise.
+EVALUATOR = 1

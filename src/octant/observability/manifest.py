@@ -14,6 +14,7 @@ from octant.core.events import (
     AttemptStarted,
     ContextAssembled,
     EvidenceSelected,
+    OutputChecked,
     SequenceFinished,
     SequencePreempted,
     SequenceScheduled,
@@ -39,12 +40,12 @@ def completed(
     """`manifest`, the pin of the last attempt, with all that became known afterwards.
 
     `pins` are those of earlier attempts, so that a step on another route names its artifact.
-    `output_schema` is the JSON Schema of the output contract.
+    `output_schema` is the JSON Schema of the output contract; `evaluator_version` is pinned where
+    an answer was checked.
     """
     changes: dict[str, Any] = {
         "steps": _steps(events, {pin.route: pin for pin in (*pins, manifest)}),
         "octant_version": octant_version or manifest.octant_version,
-        "evaluator_version": evaluator_version,
     }
     tools: list[ToolUse] = []
     for event in events:
@@ -56,6 +57,8 @@ def completed(
                 changes["session_version"] = event.session_version
             case ToolFinished():
                 tools.append(_tool(event.outcome))
+            case OutputChecked():
+                changes["evaluator_version"] = evaluator_version
             case _:
                 pass
     if tools:

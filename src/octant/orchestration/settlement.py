@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 import octant
 from octant.admission.control import AdmissionControl
+from octant.core import versions
 from octant.core.envelope import RequestEnvelope
 from octant.core.events import AnyEvent, RequestSettled
 from octant.core.failure import Failed, Failure, FailureKind
@@ -188,6 +189,7 @@ def _manifest(account: RunAccount, events: tuple[AnyEvent, ...]) -> ExecutionMan
         events,
         octant_version=octant.__version__,
         output_schema=contract.json_schema if contract else None,
+        evaluator_version=str(versions.EVALUATOR),
         pins=earlier,
     )
 
