@@ -58,7 +58,9 @@ def test_requests_answered_together_are_found_again_alone(server: RunningServer)
 
 
 def test_the_16_bit_route_is_replayed_on_its_own_artifact(server: RunningServer) -> None:
-    request = _ask(server, "My cat is called Tom. What is my cat called?", model={"labels": ["precise"]})
+    request = _ask(
+        server, "My cat is called Tom. What is my cat called?", model={"labels": ["precise"]}
+    )
 
     told = _assert_same(_replay(server, request))
 

@@ -24,8 +24,15 @@ def read_hardware(cpuinfo: Path = Path("/proc/cpuinfo")) -> Hardware:
     return Hardware(
         cpu=facts.get("model name") or platform.processor() or platform.machine(),
         features=tuple(name for name in _KERNEL_FEATURES if name in flags),
-        cores=len(os.sched_getaffinity(0)),
+        cores=_cores(),
     )
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system tells; else all of them."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 0
 
 
 def _first_processor(cpuinfo: Path) -> dict[str, str]:
