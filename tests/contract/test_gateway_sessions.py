@@ -1,6 +1,7 @@
 """Sessions over real HTTP and the real store: life, branches, isolation."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,12 +13,14 @@ from octant.adapters.sqlite.settings import SqliteSettings
 from octant.adapters.sqlite.store import SqliteStore
 from octant.core.content import ImagePart, Message, Role, TextPart, ToolCall
 from octant.core.identity import Scope
-from octant.core.ids import SessionId
+from octant.core.ids import ActorId, SessionId
 from octant.core.session import SessionAppend, SessionTurn
 from octant.gateway.schemas import schema
+from octant.gateway.sessions import SEARCHED, SessionPolicy
 from octant.gateway.settings import GatewaySettings
 from octant.ports.store import Tenant
 from tests.support.gateway import ACME, GLOBEX, Gateway, running_gateway
+from tests.support.policies import built_in, governor
 from tests.support.settlements import settlement
 
 SESSION = jsonschema_rs.validator_for(schema("session.v1"))
@@ -70,12 +73,20 @@ class Served(NamedTuple):
 
 @pytest.fixture
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
+    async with serving(tmp_path) as served:
+        yield served
+
+
+@asynccontextmanager
+async def serving(
+    tmp_path: Path, session_policy: SessionPolicy | None = None
+) -> AsyncIterator[Served]:
     store = SqliteStore(SqliteSettings(path=tmp_path / "octant.db"))
     await store.open()
     try:
         for tenant in (ACME, GLOBEX):
             await store.put_tenant(Tenant(id=tenant, name=tenant, created_unix_ns=0))
-        async with running_gateway(SETTINGS, store) as gateway:
+        async with running_gateway(SETTINGS, store, session_policy) as gateway:
             yield Served(gateway, store)
     finally:
         await store.close()
@@ -201,7 +212,9 @@ async def test_a_deletion_is_on_record(served: Served) -> None:
     response = await served.call("DELETE", f"/v1/sessions/{session}")
     await served.call("DELETE", f"/v1/sessions/{session}")
     (record,) = await served.store.audit(ACME, 10)
-    assert (record.action, record.rule) == ("session.delete", "scope:inference")
+    assert (record.action, record.decision) == ("session.delete", "allow")
+    assert record.rule == "authorise.cedar.default.sessions"
+    assert record.policy_version == built_in().version
     assert record.request_id == response.headers["x-request-id"]
     assert record.detail == {"actor": "alice", "session": session, "session_version": 0}
 
@@ -222,6 +235,57 @@ async def test_another_tenants_session_is_like_none(served: Served, method: str,
     )
     assert (await served.call("GET", "/v1/sessions", other)).json()["data"] == []
     assert (await served.show(session))["id"] == session
+
+
+OWN = """
+@id("sessions") permit (principal, action == Action::"UseSession", resource);
+@id("own") @reason("Sessions are for those who made them.")
+forbid (principal, action == Action::"UseSession", resource)
+unless { resource.actor == principal.actor };"""
+
+
+async def test_a_session_is_used_as_far_as_policy_permits(tmp_path: Path) -> None:
+    async with serving(tmp_path, governor(cedar=OWN)) as served:
+        session = (await served.create())["id"]
+        mallory = served.gateway.keys.mint(actor=ActorId("mallory")).plaintext
+        globex = served.gateway.keys.mint(tenant=GLOBEX, actor=ActorId("mallory")).plaintext
+        for method, tail in (("GET", ""), ("DELETE", ""), ("POST", "/branch")):
+            sent = {"json": {}} if method == "POST" else {}
+            path = f"/v1/sessions/{session}{tail}"
+            refused = await served.call(method, path, mallory, **sent)
+            assert refused.status_code == 403
+            error = refused.json()["error"]
+            assert (error["code"], error["octant"]["stage"]) == ("permission_denied", "governance")
+            assert error["message"] == "Sessions are for those who made them."
+            assert (await served.call(method, path, globex, **sent)).status_code == 404
+        assert (await served.show(session))["id"] == session
+        assert await served.store.audit(ACME, 10) == []
+
+
+async def test_a_listing_has_what_the_key_may_use_and_looks_further_for_it(tmp_path: Path) -> None:
+    async with serving(tmp_path, governor(cedar=OWN)) as served:
+        mallory = served.gateway.keys.mint(actor=ActorId("mallory")).plaintext
+        mine = await served.create()
+        for _ in range(SEARCHED + 1):
+            made = await served.call("POST", "/v1/sessions", mallory, json={})
+            assert made.status_code == 200
+        listed = (await served.call("GET", "/v1/sessions")).json()
+        assert listed == {"object": "list", "data": [mine], "has_more": False}
+        theirs = (await served.call("GET", "/v1/sessions", mallory)).json()
+        assert [session["actor"] for session in theirs["data"]] == ["mallory"] * 2
+        assert theirs["has_more"]
+        for _ in range(SEARCHED):
+            await served.call("POST", "/v1/sessions", mallory, json={})
+        listed = (await served.call("GET", "/v1/sessions")).json()
+        assert listed == {"object": "list", "data": [], "has_more": True}
+
+
+async def test_nobody_makes_a_session_that_they_may_not_use(tmp_path: Path) -> None:
+    nothing = '@id("m") permit (principal, action == Action::"UseModel", resource);'
+    async with serving(tmp_path, governor(cedar=nothing)) as served:
+        refused = await served.call("POST", "/v1/sessions", json={})
+        assert refused.status_code == 403
+        assert await served.store.sessions(ACME, 10) == []
 
 
 @pytest.mark.parametrize(

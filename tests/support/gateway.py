@@ -38,13 +38,15 @@ from octant.gateway.drain import Drain
 from octant.gateway.headers import SENT
 from octant.gateway.http_protocol import bounded_http
 from octant.gateway.services import GatewayServices, HealthCheck
-from octant.gateway.sessions import SessionStore
+from octant.gateway.sessions import SessionPolicy, SessionStore
 from octant.gateway.settings import GatewaySettings
+from octant.governance.governor import Governor
 from octant.observability.metrics import Metrics
 from octant.observability.recorder import EventRecorder
 from octant.orchestration.hangup import Hangup
 from octant.orchestration.routes import RouteListing
 from octant.ports.store import ApiKey, Tenant
+from tests.support.policies import built_in
 
 PEPPER = b"pepper of the tests"
 ACME = TenantId("acme")
@@ -149,7 +151,8 @@ class KeyTable:
         self, scopes: tuple[Scope, ...] = DEFAULT_SCOPES, tenant: TenantId = ACME, **more: Any
     ) -> MintedKey:
         """A new key, stored."""
-        grant = KeyGrant(tenant=tenant, actor=ActorId("alice"), name="test", scopes=scopes, **more)
+        told: dict[str, Any] = {"actor": ActorId("alice"), "name": "test"} | more
+        grant = KeyGrant(tenant=tenant, scopes=scopes, **told)
         minted = mint_key(grant, SystemEntropy(), PEPPER, SystemClock().unix_ns())
         self.keys[minted.record.prefix] = minted.record
         return minted
@@ -264,8 +267,12 @@ class Parts(NamedTuple):
     services: GatewayServices
 
 
-def make_parts(settings: GatewaySettings, sessions: SessionStore = NO_STORE) -> Parts:
-    """A gateway without a server."""
+def make_parts(
+    settings: GatewaySettings,
+    sessions: SessionStore = NO_STORE,
+    session_policy: SessionPolicy | None = None,
+) -> Parts:
+    """A gateway without a server, with the policy that comes with Octant unless told another."""
     clock, path, keys = SystemClock(), ScriptedPath(), KeyTable()
     models, health, counted = Models(), Dependencies(), Metrics(version="test")
     services = GatewayServices(
@@ -279,6 +286,7 @@ def make_parts(settings: GatewaySettings, sessions: SessionStore = NO_STORE) -> 
         clock=clock,
         entropy=SystemEntropy(),
         sessions=sessions,
+        session_policy=session_policy or Governor(built_in()),
         settings=settings,
     )
     return Parts(path, keys, models, health, counted, services)
@@ -286,10 +294,12 @@ def make_parts(settings: GatewaySettings, sessions: SessionStore = NO_STORE) -> 
 
 @asynccontextmanager
 async def running_gateway(
-    settings: GatewaySettings, sessions: SessionStore = NO_STORE
+    settings: GatewaySettings,
+    sessions: SessionStore = NO_STORE,
+    session_policy: SessionPolicy | None = None,
 ) -> AsyncGenerator[Gateway, None]:
     """A gateway on a free port until the scope is left; nobody may be left inside then."""
-    path, keys, models, health, counted, services = make_parts(settings, sessions)
+    path, keys, models, health, counted, services = make_parts(settings, sessions, session_policy)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         url = f"http://127.0.0.1:{port}"

@@ -121,7 +121,10 @@ class Bench(NamedTuple):
 
 @asynccontextmanager
 async def bench(
-    directory: Path, *engines: ScriptedProvider, tools: Sequence[ToolProgram] = ()
+    directory: Path,
+    *engines: ScriptedProvider,
+    tools: Sequence[ToolProgram] = (),
+    governor: Governor | None = None,
 ) -> AsyncGenerator[Bench, None]:
     store = SqliteStore(SqliteSettings(path=directory / "octant.db"))
     await store.open()
@@ -131,7 +134,7 @@ async def bench(
     settler = Settler(store, admission, recorder, CLOCK)
     routes = RouteTable(Breakers(recorder))
     routes.serve(_served(engines))
-    governor = _governor()
+    governor = governor or _governor()
     runner = IsolatedToolRunner(ToolSettings(), CLOCK, tools)
     broker = ToolBroker(runner, governor.authorise_tool, store.append_audit, recorder, CLOCK)
     execution = Execution(recorder, CLOCK, SystemEntropy(), routes.breakers, ExecutionSettings())

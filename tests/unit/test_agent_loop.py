@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from octant.core.content import ChatInput, Role, ToolChoice
 from octant.core.envelope import (
@@ -15,6 +16,7 @@ from octant.core.envelope import (
     ToolGrant,
     TraceSettings,
 )
+from octant.core.events import PolicyDecided
 from octant.core.evidence import Document
 from octant.core.failure import FailureKind
 from octant.core.ids import ActorId, SessionId
@@ -28,6 +30,7 @@ from octant.core.usage import Usage
 from octant.orchestration.hangup import Hangup
 from tests.support.envelopes import PRINCIPAL, chat
 from tests.support.played_path import PRICE, Bench, asked, bench, calls, says, text_of
+from tests.support.policies import governor
 from tests.support.scripted_provider import ScriptedProvider
 
 TOOLS = ToolGrant(allowed=("calculator",), max_steps=3)
@@ -279,6 +282,45 @@ async def test_a_session_that_is_only_read_stays_as_it_is(tmp_path: Path) -> Non
         assert isinstance(last, Completed)
         stored = await made.store.conversation(PRINCIPAL.tenant, SESSION)
         assert stored is not None and stored.session.version == 0
+
+
+OWN_SESSIONS = """
+@id("models") permit (principal, action == Action::"UseModel", resource);
+@id("own-sessions") permit (principal, action == Action::"UseSession", resource)
+when { resource.actor == principal.actor };"""
+
+
+async def test_a_session_is_used_as_far_as_policy_permits_and_that_is_on_record(
+    tmp_path: Path,
+) -> None:
+    engine = ScriptedProvider(says("Hi."))
+    async with bench(tmp_path, engine, governor=governor(cedar=OWN_SESSIONS)) as made:
+        await with_session(made)
+        bob = replace(PRINCIPAL, actor=ActorId("bob"))
+        own, foreign = in_session(1, "Hi"), replace(in_session(2, "Hi"), principal=bob)
+        wrong = replace(in_session(3, "Hi", expected_version=9), principal=bob)
+        _, last = await made.run(own)
+        assert isinstance(last, Completed)
+        for request in (foreign, wrong):
+            _, last = await made.run(request)
+            assert isinstance(last, Broken)
+            assert last.failure.kind is FailureKind.PERMISSION_DENIED
+            assert last.failure.detail["rule"] == "authorise.not_permitted"
+        assert len(engine.works) == 1
+        told = []
+        for request in (own, foreign):
+            summary = await made.store.summary(request.request_id)
+            events = await made.store.events(request.request_id)
+            assert summary is not None
+            rules = [event.verdict.rule for event in events if isinstance(event, PolicyDecided)]
+            assert rules == [decided.verdict.rule for decided in summary.decisions]
+            told.append(rules[:2])
+        assert told == [
+            ["authorise.cedar.models", "authorise.cedar.own-sessions"],
+            ["authorise.cedar.models", "authorise.not_permitted"],
+        ]
+        stored = await made.store.conversation(PRINCIPAL.tenant, SESSION)
+        assert stored is not None and stored.session.version == 1
 
 
 async def test_an_unknown_session_is_not_found(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from octant.gateway.application import create_application
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
 from octant.gateway.services import GatewayServices, HealthCheck
+from octant.governance.governor import Governor
 from octant.lifecycle.administration import Administration
 from octant.lifecycle.restoration import restore
 from octant.observability.metrics import Metrics
@@ -131,7 +132,8 @@ async def runtime(
     settler = Settler(store, admission, recorder, clock())
     routes = RouteTable(Breakers(recorder, layers.breakers(settings)))
     runner = IsolatedToolRunner(layers.tools(settings), clock())
-    path = _path(settings, store, _Shared(routes, admission, settler, recorder, runner))
+    governor = layers.governor(settings)
+    path = _path(settings, store, _Shared(routes, admission, governor, settler, recorder, runner))
     drain = Drain()
     parts = EngineParts(settings, routes, recorder, metrics, clock(), entropy())
     async with AsyncExitStack() as stack:
@@ -170,6 +172,7 @@ async def runtime(
                 clock=clock(),
                 entropy=entropy(),
                 sessions=store,
+                session_policy=governor,
                 settings=layers.gateway(settings),
                 mounts={PREFIX: AdministrationApplication(administered)},
             )
@@ -182,6 +185,7 @@ class _Shared(NamedTuple):
 
     routes: RouteTable
     admission: AdmissionControl
+    governor: Governor
     settler: Settler
     events: EventSink
     runner: ToolRunner
@@ -189,7 +193,7 @@ class _Shared(NamedTuple):
 
 def _path(settings: Settings, store: Store, shared: _Shared) -> RequestPath:
     """The request path with its layers, in the order in which they depend on one another."""
-    events, governor = shared.events, layers.governor(settings)
+    events, governor = shared.events, shared.governor
     broker = ToolBroker(shared.runner, governor.authorise_tool, store.append_audit, events, clock())
     execution = Execution(
         events, clock(), entropy(), shared.routes.breakers, layers.execution(settings)

@@ -42,6 +42,7 @@ def endpoints_of(services: GatewayServices) -> tuple[Endpoint, ...]:
     listings, schemas = Listings(services), Schemas()
     sessions = Sessions(
         services.sessions,
+        services.session_policy,
         services.authenticator,
         services.clock,
         services.entropy,

@@ -12,7 +12,7 @@ from octant.core.sampling import Sampling
 from octant.core.stream import StreamItem
 from octant.gateway.authentication import Authenticator
 from octant.gateway.drain import Drain
-from octant.gateway.sessions import SessionStore
+from octant.gateway.sessions import SessionPolicy, SessionStore
 from octant.gateway.settings import GatewaySettings
 from octant.orchestration.hangup import Hangup
 from octant.orchestration.routes import RouteListing
@@ -120,5 +120,6 @@ class GatewayServices(NamedTuple):
     clock: Clock
     entropy: Entropy
     sessions: SessionStore
+    session_policy: SessionPolicy
     settings: GatewaySettings
     mounts: Mapping[str, ASGIApp] = {}

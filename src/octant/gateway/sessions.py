@@ -1,11 +1,12 @@
 """Sessions: conversations that the server keeps, made, read, branched and deleted by their tenant.
 
 Law: every look-up names the caller's tenant, so a session of another tenant is not found, exactly
-as one that never was. What is shown is what is stored: placeholders stay where personal data was.
+as one that never was; one of the tenant's own is used as far as policy permits. What is shown is
+what is stored: placeholders stay where personal data was.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NoReturn, Protocol, TypeVar
+from typing import Annotated, Literal, NamedTuple, NoReturn, Protocol, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -13,11 +14,13 @@ from msgspec import Meta
 from octant.core import ids
 from octant.core.audit import AuditRecord
 from octant.core.content import ImagePart, Message, Part, Role, TextPart
-from octant.core.failure import FailureKind
+from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.identity import Principal, Scope
 from octant.core.ids import SessionId, TenantId
 from octant.core.session import Conversation, Session, SessionTurn
+from octant.core.stage import Stage
 from octant.core.units import NS_PER_S
+from octant.core.verdict import Decision, Verdict
 from octant.gateway.authentication import Authenticator
 from octant.gateway.body import body_of
 from octant.gateway.dialects.dialect import encode_json
@@ -31,6 +34,8 @@ from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
 
 MAX_TITLE = 256
+SEARCHED = 10
+"""So many times as many sessions as are listed are looked through for those a key may use."""
 _SCOPES = (Scope.INFERENCE,)
 _MAX_VERSION = (1 << 63) - 1
 
@@ -52,6 +57,14 @@ class SessionStore(Protocol):
     async def delete_session(self, tenant: TenantId, session: SessionId) -> bool: ...
 
     async def append_audit(self, records: Sequence[AuditRecord]) -> None: ...
+
+
+class SessionPolicy(Protocol):
+    """Who may use which session; `governance.governor.Governor` in production."""
+
+    def authorise_session(self, principal: Principal, session: Session) -> Verdict: ...
+
+    def refusal(self, verdict: Verdict, stage: Stage) -> Failure: ...
 
 
 class NewSession(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -154,18 +167,27 @@ class ConversationObject(SessionObject, frozen=True, kw_only=True):
     turns: list[ShownTurn]
 
 
+class _Granted(NamedTuple):
+    """A session that may be used, and by which rule."""
+
+    conversation: Conversation
+    verdict: Verdict
+
+
 class Sessions:
     """The endpoints under `/v1/sessions`."""
 
     def __init__(
         self,
         store: SessionStore,
+        policy: SessionPolicy,
         authenticator: Authenticator,
         clock: Clock,
         entropy: Entropy,
         settings: GatewaySettings,
     ) -> None:
         self._store = store
+        self._policy = policy
         self._authenticator = authenticator
         self._clock = clock
         self._entropy = entropy
@@ -176,27 +198,35 @@ class Sessions:
         principal = await self._principal(call)
         sent = await self._read(call, NewSession, SESSION_FIELDS)
         new = self._new(principal, sent.title or "")
+        self._authorise(principal, new)
         await self._store.put_session(new)
         await call.reply.whole(200, JSON, encode_json(_session_object(new)))
 
     async def listing(self, call: Call) -> None:
-        """`GET /v1/sessions`: the most recently changed first, bounded."""
+        """`GET /v1/sessions`: those the key may use, the most recently changed first, bounded."""
         principal, limit = await self._principal(call), self._settings.max_listed_sessions
-        found = await self._store.sessions(principal.tenant, limit + 1)
-        data = [_session_object(session) for session in found[:limit]]
-        body = {"object": "list", "data": data, "has_more": len(found) > limit}
+        usable: list[Session] = []
+        has_more = False
+        for read in (limit + 1, SEARCHED * limit + 1):
+            found = await self._store.sessions(principal.tenant, read)
+            usable = [session for session in found if self._may_use(principal, session)]
+            has_more = len(usable) > limit or len(found) == read
+            if len(usable) > limit or not has_more:
+                break
+        data = [_session_object(session) for session in usable[:limit]]
+        body = {"object": "list", "data": data, "has_more": has_more}
         await call.reply.whole(200, JSON, encode_json(body))
 
     async def show(self, call: Call) -> None:
         """`GET /v1/sessions/{id}`: head and turns."""
-        conversation = await self._conversation(call, await self._principal(call))
-        await call.reply.whole(200, JSON, encode_json(_conversation_object(conversation)))
+        granted = await self._granted(call, await self._principal(call))
+        await call.reply.whole(200, JSON, encode_json(_conversation_object(granted.conversation)))
 
     async def branch(self, call: Call) -> None:
         """`POST /v1/sessions/{id}/branch`: a new session with the first turns of this one."""
         principal = await self._principal(call)
         sent = await self._read(call, NewBranch, BRANCH_FIELDS)
-        parent = (await self._conversation(call, principal)).session
+        parent = (await self._granted(call, principal)).conversation.session
         version = parent.version if sent.at_version is None else sent.at_version
         if version > parent.version:
             _refuse_version(version, parent.version)
@@ -204,6 +234,7 @@ class Sessions:
         new = msgspec.structs.replace(
             self._new(principal, title), version=version, parent=parent.id, parent_version=version
         )
+        self._authorise(principal, new)
         await self._store.branch_session(new)
         await call.reply.whole(200, JSON, encode_json(_session_object(new)))
 
@@ -213,8 +244,9 @@ class Sessions:
         On record before it happens: what cannot be recorded is not deleted.
         """
         principal = await self._principal(call)
-        found = (await self._conversation(call, principal)).session
-        await self._store.append_audit([self._deletion(call, principal, found)])
+        granted = await self._granted(call, principal)
+        found = granted.conversation.session
+        await self._store.append_audit([self._deletion(call, principal, granted)])
         if not await self._store.delete_session(principal.tenant, found.id):
             _refuse_unknown(found.id)
         body = {"id": found.id, "object": "session.deleted", "deleted": True}
@@ -228,22 +260,34 @@ class Sessions:
         body = await body_of(call, self._settings)
         return decode_body(body, shape, fields, self._settings.max_nesting)
 
-    async def _conversation(self, call: Call, principal: Principal) -> Conversation:
+    async def _granted(self, call: Call, principal: Principal) -> _Granted:
+        """Raises Failed(NOT_FOUND), and Failed(PERMISSION_DENIED) where policy is against it."""
         session = SessionId(call.names["id"])
         found = await self._store.conversation(principal.tenant, session)
         if found is None:
             _refuse_unknown(session)
-        return found
+        return _Granted(found, self._authorise(principal, found.session))
 
-    def _deletion(self, call: Call, principal: Principal, session: Session) -> AuditRecord:
+    def _authorise(self, principal: Principal, session: Session) -> Verdict:
+        verdict = self._policy.authorise_session(principal, session)
+        if verdict.decision is Decision.BLOCK:
+            raise Failed(self._policy.refusal(verdict, Stage.GOVERNANCE))
+        return verdict
+
+    def _may_use(self, principal: Principal, session: Session) -> bool:
+        verdict = self._policy.authorise_session(principal, session)
+        return verdict.decision is not Decision.BLOCK
+
+    def _deletion(self, call: Call, principal: Principal, granted: _Granted) -> AuditRecord:
+        session, verdict = granted.conversation.session, granted.verdict
         return AuditRecord(
             request_id=call.head.request_id,
             tenant=principal.tenant,
             key_id=principal.key_id,
             action="session.delete",
-            decision="allow",
-            policy_version="",
-            rule=f"scope:{Scope.INFERENCE.value}",
+            decision=verdict.decision.value,
+            policy_version=verdict.policy_version,
+            rule=verdict.rule,
             at_unix_ns=self._clock.unix_ns(),
             detail={
                 "actor": principal.actor,

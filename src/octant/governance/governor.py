@@ -2,7 +2,7 @@
 
     admit(envelope)            who may ask this at all, before any work
     screen(envelope, ...)      what of it a model may see
-    authorise_tool, authorise  each action, when it is about to happen
+    authorise...               each action, when it is about to happen
     screen_text(...)           what a tool said
     guard(...)                 what of the answer a caller may see
 
@@ -23,6 +23,7 @@ from octant.core.evidence import Document
 from octant.core.failure import Failure, FailureKind
 from octant.core.identity import Principal
 from octant.core.ids import TenantId
+from octant.core.session import Session
 from octant.core.stage import Stage
 from octant.core.tools import SideEffect, ToolSpec
 from octant.core.verdict import Decision, Verdict
@@ -153,6 +154,11 @@ class Governor:
             "arguments": json.dumps(arguments, sort_keys=True, ensure_ascii=False),
         }
         return self.authorise(principal, Action.USE_TOOL, spec.name, told)
+
+    def authorise_session(self, principal: Principal, session: Session) -> Verdict:
+        """Whether the session may be read, gone on with, branched or deleted."""
+        told = {"actor": session.actor, "tenant": session.tenant}
+        return self.authorise(principal, Action.USE_SESSION, session.id, told)
 
     def authorise(
         self, principal: Principal, action: Action, resource_id: str, attributes: dict[str, str]

@@ -25,7 +25,7 @@ from octant.core.events import (
 )
 from octant.core.evidence import Evidence
 from octant.core.failure import DEFECT, Failed
-from octant.core.session import Conversation
+from octant.core.session import Conversation, Session
 from octant.core.stage import Stage
 from octant.core.stream import Broken, Completed, StreamItem, Terminal
 from octant.core.verdict import Decision, Verdict
@@ -124,7 +124,7 @@ class RequestPath:
         account.admitted = await self._admit(envelope, estimate)
         self._predict(envelope, estimate, model)
         self._authorise(envelope, account)
-        conversation = await self._open_session(envelope)
+        conversation = await self._open_session(envelope, account)
         screened = await self._screen(envelope, conversation, account)
         prepared = await self._prepare(screened, conversation, model, account)
         async with aclosing(parts.loop.run(prepared, account)) as items:
@@ -183,8 +183,15 @@ class RequestPath:
     def _authorise(self, envelope: RequestEnvelope, account: RunAccount) -> None:
         self._decided(account, self._parts.governor.admit(envelope))
 
-    async def _open_session(self, envelope: RequestEnvelope) -> Conversation | None:
-        found = await self._parts.sessions.open(envelope)
+    async def _open_session(
+        self, envelope: RequestEnvelope, account: RunAccount
+    ) -> Conversation | None:
+        governor = self._parts.governor
+
+        def authorise(session: Session) -> None:
+            self._decided(account, governor.authorise_session(envelope.principal, session))
+
+        found = await self._parts.sessions.open(envelope, authorise)
         if found is not None:
             self._events.emit(
                 SessionLoaded(

@@ -4,10 +4,12 @@ Law: a session is read once, before any work, and written once, with the settlem
 may have moved it on in between; then nothing of this one is appended and it ends as a conflict.
 """
 
+from collections.abc import Callable
+
 from octant.core.content import ChatInput, Message
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.session import Conversation, SessionAppend, SessionTurn
+from octant.core.session import Conversation, Session, SessionAppend, SessionTurn
 from octant.core.stage import Stage
 from octant.governance.governor import Screened
 from octant.ports.store import Store
@@ -19,10 +21,13 @@ class Sessions:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def open(self, envelope: RequestEnvelope) -> Conversation | None:
+    async def open(
+        self, envelope: RequestEnvelope, authorise: Callable[[Session], None]
+    ) -> Conversation | None:
         """The conversation so far; None where no session is named.
 
-        Raises Failed(NOT_FOUND), Failed(CONFLICT) when it is not at the expected version, and
+        `authorise` raises Failed before anything about a session that was found is told. Raises
+        Failed(NOT_FOUND), Failed(CONFLICT) when it is not at the expected version, and
         Failed(RECORD_NOT_STORED) when it cannot be read.
         """
         use = envelope.session
@@ -37,6 +42,7 @@ class Sessions:
                     "octant.session.id",
                 )
             )
+        authorise(found.session)
         version = found.session.version
         if use.expected_version not in (None, version):
             raise Failed(
