@@ -101,6 +101,9 @@ def bench_gateway(
     connections: Annotated[int, typer.Option(min=1, max=1_000, help="Callers at once.")] = 10,
     seconds: Annotated[float, typer.Option(min=0.1, help="Length of each measurement.")] = 5.0,
     rounds: Annotated[int, typer.Option(min=1, max=100, help="Measurements of each side.")] = 5,
+    pin: Annotated[
+        bool, typer.Option(help="Give the server a core of its own; not where others work on it.")
+    ] = True,
     record: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also write the JSON record here.", show_default=False),
@@ -125,7 +128,7 @@ def bench_gateway(
     from octant.cli.private_server import prepared_model
 
     source = prepared_model(load(config, data_dir))
-    shape = GatewayShape(connections, seconds, rounds)
+    shape = GatewayShape(connections, seconds, rounds, pin)
     compared = asyncio.run(_compare(source, config, shape))
     told = _gateway_record(shape, compared)
     if record is not None:
@@ -142,7 +145,7 @@ async def _compare(
     from octant.cli.gateway_benchmark import compare, started
 
     notices().print("Starting the upstream, the server and the callers ...", style="dim")
-    async with started(source.directory, config) as running:
+    async with started(source.directory, config, pinned=shape.pinned) as running:
         with _progress() as progress:
             bar = progress.add_task("", total=2 * 2 * (shape.rounds + 1))
             compared: list[Comparison] = []

@@ -2,7 +2,7 @@
 
 Law: both sides get the same requests from the same callers in turns, in an order that alternates;
 the first round of each warms up and is not counted. The server has a core of its own where there
-are two; upstream and callers share the other.
+are two, unless told otherwise; upstream and callers share the other.
 """
 
 import asyncio
@@ -24,11 +24,12 @@ _SETTLE_S = 1.0
 
 
 class GatewayShape(NamedTuple):
-    """How each measurement is made."""
+    """How each measurement is made; `pinned` gives the server a core of its own."""
 
     connections: int
     seconds: float
     rounds: int
+    pinned: bool = True
 
 
 class Side(NamedTuple):
@@ -74,9 +75,11 @@ class Bench(NamedTuple):
 
 
 @asynccontextmanager
-async def started(source: Path, config: Path | None) -> AsyncGenerator[Bench, None]:
+async def started(
+    source: Path, config: Path | None, *, pinned: bool
+) -> AsyncGenerator[Bench, None]:
     """Upstream, server and callers, on their cores."""
-    cores = _cores()
+    cores = _cores() if pinned else []
     with _Pinned(cores[-1:]) as pin:
         async with (
             json_child("instant upstream", "octant.cli.instant_upstream") as upstream,
