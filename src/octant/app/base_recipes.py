@@ -17,7 +17,6 @@ from octant.app.artifacts import (
     complete_recipe,
     read_recipe,
 )
-from octant.app.model_source import find_model
 from octant.app.settings import Settings
 from octant.core.deployment import Recipe
 from octant.core.failure import Failed
@@ -44,6 +43,9 @@ def base_recipes(settings: Settings, report: Report) -> tuple[Recipe, ...]:
 
 
 def _of_model(settings: Settings, report: Report) -> Recipe:
+    # Not at the top: what reaches hubs and prepares models is nothing that the package's need.
+    from octant.app.model_source import find_model
+
     source = find_model(settings, report)
     name = settings.model.name or source.artifact.name
     file = RecipeFile(

@@ -22,7 +22,6 @@ from octant.app import first_start, layers, telemetry
 from octant.app.artifacts import LocalArtifacts
 from octant.app.engines import RUN_DIR, EngineParts, Engines, engines
 from octant.app.settings import Settings
-from octant.app.upstreams import upstream_routes
 from octant.core.deployment import Recipe
 from octant.core.failure import Failed
 from octant.core.units import NS_PER_S
@@ -44,7 +43,7 @@ from octant.orchestration.agent_loop import AgentLoop
 from octant.orchestration.breakers import Breakers
 from octant.orchestration.execution import Execution
 from octant.orchestration.request_path import PathParts, RequestPath
-from octant.orchestration.routes import RouteTable
+from octant.orchestration.routes import DeployedRoute, RouteTable
 from octant.orchestration.sessions import Sessions
 from octant.orchestration.settlement import Settler, month_of
 from octant.orchestration.tool_broker import ToolBroker
@@ -142,8 +141,7 @@ async def runtime(
         stack.push_async_callback(runner.close)
         restored = await restore(store, base, clock())
         fleet = await stack.enter_async_context(engines(parts, restored))
-        upstreams = upstream_routes(settings, clock(), recorder)
-        for serves, deployed in await stack.enter_async_context(upstreams):
+        for serves, deployed in await stack.enter_async_context(_upstreams(settings, recorder)):
             routes.put_route(serves, clock().unix_ns() // NS_PER_S, deployed)
             metrics.name_route(deployed.route.id, serves)
         for model, weights in restored.traffic.items():
@@ -152,7 +150,7 @@ async def runtime(
             store, clock(), key_pepper(settings), layers.key_cache(settings)
         )
         administered = AdministrationServices(
-            administration=_administration(settings, store, fleet),
+            administration=_administration(settings, store, governor, fleet),
             authenticator=authenticator,
             drain=drain,
             events=recorder,
@@ -178,6 +176,20 @@ async def runtime(
             )
         )
         yield Runtime(application, recorder, fleet, drain)
+
+
+@asynccontextmanager
+async def _upstreams(
+    settings: Settings, events: EventSink
+) -> AsyncGenerator[Sequence[tuple[str, DeployedRoute]], None]:
+    if not settings.upstreams:
+        yield ()
+        return
+    # Not at the top: the client of upstreams delays a start without any by a tenth of a second.
+    from octant.app.upstreams import upstream_routes
+
+    async with upstream_routes(settings, clock(), events) as upstreams:
+        yield upstreams
 
 
 class _Shared(NamedTuple):
@@ -211,9 +223,11 @@ def _path(settings: Settings, store: Store, shared: _Shared) -> RequestPath:
     return RequestPath(parts, events, clock(), layers.request_path(settings))
 
 
-def _administration(settings: Settings, store: Store, fleet: Engines) -> Administration:
+def _administration(
+    settings: Settings, store: Store, governor: Governor, fleet: Engines
+) -> Administration:
     max_routes = settings.deployments.max_routes
-    return Administration(store, fleet, LocalArtifacts(settings), clock(), max_routes)
+    return Administration(store, governor, fleet, LocalArtifacts(settings), clock(), max_routes)
 
 
 class StoreHealth:
