@@ -11,11 +11,12 @@ import pytest
 from octant.core.audit import AuditRecord
 from octant.core.deployment import Deployment, Recipe
 from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.identity import Principal
+from octant.core.identity import Principal, Scope
 from octant.core.ids import ActorId, KeyId, ReleaseId, RequestId, RouteId, TenantId
 from octant.core.limits import Objective
 from octant.core.route import DeploymentState
 from octant.core.stage import Stage
+from octant.governance.governor import Governor
 from octant.lifecycle.administration import Administration, Caller, RouteStatus
 from octant.lifecycle.deployments import Standing
 from octant.lifecycle.recipe_files import RecipeFile
@@ -24,9 +25,15 @@ from octant.lifecycle.restoration import restore
 from octant.ports.store import Store
 from tests.contract.conftest import OpenStore
 from tests.support.engine_parts import SetClock
+from tests.support.policies import PERMIT_ALL, built_in, governor
 
 CALLER = Caller(
-    Principal(actor=ActorId("owner"), tenant=TenantId("acme"), key_id=KeyId("key_1")),
+    Principal(
+        actor=ActorId("owner"),
+        tenant=TenantId("acme"),
+        key_id=KeyId("key_1"),
+        scopes=(Scope.DEPLOYMENTS,),
+    ),
     RequestId("req_1"),
 )
 R1, R2 = ReleaseId("m-1"), ReleaseId("m-2")
@@ -123,6 +130,7 @@ class Desk:
         self.fleet = Told()
         self.artifacts = Given()
         self.clock = SetClock()
+        self.governor = Governor(built_in())
 
     async def start(self, *base: Recipe) -> "Desk":
         restored = await restore(self.store, base, self.clock)
@@ -134,7 +142,19 @@ class Desk:
         return self
 
     def on(self, store: Any = None) -> Administration:
-        return Administration(store or self.store, self.fleet, self.artifacts, self.clock, 3)
+        return Administration(
+            store or self.store, self.governor, self.fleet, self.artifacts, self.clock, 3
+        )
+
+    async def state(self) -> tuple[Any, ...]:
+        """What is stored and what is in force."""
+        return (
+            list(await self.store.recipes()),
+            list(await self.store.deployments()),
+            list(await self.store.traffic()),
+            dict(self.fleet.running),
+            dict(self.fleet.splits),
+        )
 
     async def actions(self) -> list[str]:
         return [record.action for record in reversed(await self.store.audit(None, 100))]
@@ -202,23 +222,46 @@ NEW = RecipeFile(name="m-new", model="m", label="new", description="", artifact=
 
 @pytest.mark.parametrize("action", CHANGES)
 async def test_a_change_without_its_audit_record_does_not_happen(desk: Desk, action: str) -> None:
-    state = (
-        list(await desk.store.recipes()),
-        list(await desk.store.deployments()),
-        list(await desk.store.traffic()),
-        dict(desk.fleet.running),
-        dict(desk.fleet.splits),
-    )
+    state = await desk.state()
     with pytest.raises(Failed) as raised:
         await CHANGES[action](desk.on(FailingAudit(desk.store)), NEW)
     assert raised.value.failure.kind is FailureKind.RECORD_NOT_STORED
-    assert state == (
-        list(await desk.store.recipes()),
-        list(await desk.store.deployments()),
-        list(await desk.store.traffic()),
-        dict(desk.fleet.running),
-        dict(desk.fleet.splits),
+    assert state == await desk.state()
+
+
+@pytest.mark.parametrize("action", CHANGES)
+async def test_a_change_that_policy_forbids_does_not_happen_and_is_on_record(
+    desk: Desk, action: str
+) -> None:
+    desk.governor = governor(
+        cedar=PERMIT_ALL
+        + """
+@id("m-is-fixed") @reason("Ask the platform team.")
+forbid (principal, action == Action::"ManageDeployments", resource) when { resource.model == "m" };
+"""
     )
+    desk.artifacts.corrupt = True
+    state = await desk.state()
+    with pytest.raises(Failed) as raised:
+        await CHANGES[action](desk.on(), NEW)
+    refused = raised.value.failure
+    assert (refused.kind, refused.message) == (
+        FailureKind.PERMISSION_DENIED,
+        "Ask the platform team.",
+    )
+    assert refused.detail == {
+        "rule": "authorise.cedar.m-is-fixed",
+        "policy_version": desk.governor.version,
+    }
+    assert state == await desk.state()
+    newest = (await desk.store.audit(TenantId("acme"), 1))[0]
+    assert (newest.action, newest.decision, newest.rule) == (
+        action,
+        "block",
+        refused.detail["rule"],
+    )
+    assert newest.policy_version == desk.governor.version
+    assert (newest.detail["actor"], newest.detail["model"]) == ("owner", "m")
 
 
 @pytest.mark.parametrize("action", CHANGES)
@@ -227,6 +270,8 @@ async def test_a_change_is_recorded_with_who_made_it(desk: Desk, action: str) ->
     newest = (await desk.store.audit(TenantId("acme"), 1))[0]
     assert (newest.action, newest.key_id, newest.request_id) == (action, "key_1", "req_1")
     assert newest.detail["actor"] == "owner"
+    assert (newest.decision, newest.rule) == ("allow", "authorise.cedar.default.deployments")
+    assert newest.policy_version == desk.governor.version
 
 
 async def test_a_corrupt_artifact_changes_nothing(desk: Desk) -> None:

@@ -157,8 +157,12 @@ class Governor:
 
     def authorise_session(self, principal: Principal, session: Session) -> Verdict:
         """Whether the session may be read, gone on with, branched or deleted."""
-        told = {"actor": session.actor, "tenant": session.tenant}
+        told: dict[str, str] = {"actor": session.actor, "tenant": session.tenant}
         return self.authorise(principal, Action.USE_SESSION, session.id, told)
+
+    def authorise_change(self, principal: Principal, resource_id: str, model: str) -> Verdict:
+        """Whether recipes, deployments and traffic of the model may be changed there."""
+        return self.authorise(principal, Action.MANAGE_DEPLOYMENTS, resource_id, {"model": model})
 
     def authorise(
         self, principal: Principal, action: Action, resource_id: str, attributes: dict[str, str]

@@ -1,10 +1,11 @@
 """Administration: every change of recipes, deployments and traffic, and who made it (LC1, GV6).
 
-    check -> audit record -> store -> take effect
+    authority -> check -> audit record -> store -> take effect
 
-Law: nothing takes effect before it is stored, nothing is stored before its audit record is, and
-where either cannot be kept nothing happens. Changes come one at a time. What is told comes from
-the store and from the engines, never from what a change was meant to do.
+Law: policy is asked before anything else, and its refusal is on record. Nothing takes effect
+before it is stored, nothing is stored before its audit record is, and where either cannot be kept
+nothing happens. Changes come one at a time. What is told comes from the store and from the engines,
+never from what a change was meant to do.
 """
 
 import asyncio
@@ -16,10 +17,12 @@ from msgspec.structs import replace
 from octant.core.audit import AuditRecord
 from octant.core.deployment import Deployment, Recipe, Traffic
 from octant.core.failure import Failed, Failure, FailureKind
-from octant.core.identity import Principal, Scope
+from octant.core.identity import Principal
 from octant.core.ids import ReleaseId, RequestId, RouteId
 from octant.core.route import DeploymentState
 from octant.core.stage import Stage
+from octant.core.verdict import Decision, Verdict
+from octant.governance.governor import Governor
 from octant.lifecycle.deployments import Standing, check_may_stop, check_weights, route_id
 from octant.lifecycle.recipe_files import RecipeFile
 from octant.lifecycle.recipes import Measurement
@@ -121,9 +124,16 @@ class Administration:
     """Belongs to one event loop."""
 
     def __init__(
-        self, store: Store, fleet: Fleet, artifacts: Artifacts, clock: Clock, max_deployments: int
+        self,
+        store: Store,
+        governor: Governor,
+        fleet: Fleet,
+        artifacts: Artifacts,
+        clock: Clock,
+        max_deployments: int,
     ) -> None:
         self._store = store
+        self._governor = governor
         self._fleet = fleet
         self._artifacts = artifacts
         self._clock = clock
@@ -171,17 +181,18 @@ class Administration:
         past = await self._store.traffic_history(model, min(history, MAX_HISTORY))
         return TrafficView(model, current, past)
 
-    # Changing
+    # Changing; each raises Failed(PERMISSION_DENIED) where policy is against it.
 
     async def add_recipe(
         self, caller: Caller, file: RecipeFile, measurement: Measurement | None
     ) -> Recipe:
         """Registers the recipe; the same one again changes nothing."""
+        granted = await self._authorise(caller, "recipe.add", file.name, file.model)
         recipe = await self._artifacts.complete(file, measurement)
         async with self._one_at_a_time:
             if await self._store.recipe(recipe.digest) is None:
                 told = {"recipe": recipe.digest, "artifact": recipe.artifact_digest}
-                await self._audit(caller, "recipe.add", told)
+                await self._audit(caller, granted, "recipe.add", told)
                 await self._store.put_recipe(recipe)
         return recipe
 
@@ -192,11 +203,13 @@ class Administration:
         runs is touched then.
         """
         recipe = await self.recipe(recipe_named)
+        named = route_id(recipe.label, release)
+        granted = await self._authorise(caller, "deployment.add", named, recipe.model)
         await self._artifacts.verify(recipe)
         async with self._one_at_a_time:
             wanted = await self._new_or_again(recipe, release)
             told = {"deployment": wanted.id, "recipe": recipe.digest, "release": release}
-            await self._audit(caller, "deployment.add", told)
+            await self._audit(caller, granted, "deployment.add", told)
             await self._store.put_deployment(wanted)
             self._fleet.want(wanted, recipe)
         return Deployed(wanted, recipe, self._fleet.status(wanted.id))
@@ -207,8 +220,7 @@ class Administration:
         Raises Failed: NOT_FOUND, or CONFLICT where callers would be left without a route.
         """
         async with self._one_at_a_time:
-            found = await self._stoppable(route, force)
-            await self._audit(caller, "deployment.drain", {"deployment": route})
+            found = await self._stopping(caller, "deployment.drain", route, force)
             await self._store.put_deployment(replace(found.deployment, wanted=False))
             self._fleet.unwant(route, _STOPPED_BY)
         return await self.deployment(route)
@@ -217,8 +229,7 @@ class Administration:
         """As `drain`, and the deployment is forgotten; one that the settings ask for stays listed,
         stopped. Raises Failed as `drain`."""
         async with self._one_at_a_time:
-            found, recipe, _ = await self._stoppable(route, force)
-            await self._audit(caller, "deployment.remove", {"deployment": route})
+            found, recipe, _ = await self._stopping(caller, "deployment.remove", route, force)
             left = replace(found, wanted=False)
             if found.from_settings:
                 await self._store.put_deployment(left)
@@ -239,6 +250,7 @@ class Administration:
         Raises Failed: MODEL_NOT_FOUND, NOT_FOUND, INVALID_VALUE, or CONFLICT for a release without
         a ready route and for a split that is not the expected one any more.
         """
+        granted = await self._authorise(caller, "traffic.set", model, model)
         async with self._one_at_a_time:
             check_weights(model, weights, self._standing(model))
             current = await self._current(model)
@@ -251,7 +263,7 @@ class Administration:
                 )
             told: dict[str, str | int] = {"model": model, "version": version + 1}
             told |= {f"weight.{release}": weight for release, weight in weights.items()}
-            await self._audit(caller, "traffic.set", told)
+            await self._audit(caller, granted, "traffic.set", told)
             await self._store.put_traffic(
                 Traffic(
                     model=model,
@@ -296,11 +308,14 @@ class Administration:
             created_unix_ns=self._clock.unix_ns(),
         )
 
-    async def _stoppable(self, route: RouteId, force: bool) -> Deployed:
+    async def _stopping(self, caller: Caller, action: str, route: RouteId, force: bool) -> Deployed:
+        """What is to stop, with its audit record written."""
         found = await self.deployment(route)
+        granted = await self._authorise(caller, action, route, found.deployment.model)
         if not force:
             traffic = await self._current(found.deployment.model)
             check_may_stop(found.deployment, self._fleet.wanted(), traffic)
+        await self._audit(caller, granted, action, {"deployment": route})
         return found
 
     async def _current(self, model: str) -> Traffic | None:
@@ -313,16 +328,25 @@ class Administration:
             _fail(FailureKind.MODEL_NOT_FOUND, message, "model")
         return standing
 
-    async def _audit(self, caller: Caller, action: str, detail: Mapping[str, Any]) -> None:
+    async def _authorise(self, caller: Caller, action: str, named: str, model: str) -> Verdict:
+        verdict = self._governor.authorise_change(caller.principal, named, model)
+        if verdict.decision is Decision.BLOCK:
+            await self._audit(caller, verdict, action, {"named": named, "model": model})
+            raise Failed(self._governor.refusal(verdict, Stage.GOVERNANCE))
+        return verdict
+
+    async def _audit(
+        self, caller: Caller, verdict: Verdict, action: str, detail: Mapping[str, Any]
+    ) -> None:
         principal = caller.principal
         record = AuditRecord(
             request_id=caller.request_id,
             tenant=principal.tenant,
             key_id=principal.key_id,
             action=action,
-            decision="allow",
-            policy_version="",
-            rule=f"scope:{Scope.DEPLOYMENTS.value}",
+            decision=verdict.decision.value,
+            policy_version=verdict.policy_version,
+            rule=verdict.rule,
             at_unix_ns=self._clock.unix_ns(),
             detail={"actor": principal.actor, **detail},
         )
