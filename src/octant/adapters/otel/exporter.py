@@ -29,6 +29,8 @@ UNMAPPABLE, SHUTDOWN = "unmappable", "shutdown"
 _REASONS = (QUEUE_FULL, EXPORT_FAILED, UNMAPPABLE, SHUTDOWN)
 
 _SAMPLED_BITS = 64
+# A retry that was cut short returns at once; a request under way has a time-out of its own.
+_LAST_RETRY_S = 1.0
 
 
 class OtlpTraces:
@@ -75,10 +77,9 @@ class OtlpTraces:
         """Sends what waits, for `flush_s` at most; the rest is lost. Nothing is offered after."""
         self._closing.set()
         self._thread.join(self._settings.flush_s)
-        if self._thread.is_alive():
-            # Ends the pause before a retry; a request under way ends with its own time-out.
-            self._exporter.shutdown()
-            self._thread.join(1.0)
+        # Closes the connections, and ends the pause before a retry where one is made just now.
+        self._exporter.shutdown()
+        self._thread.join(_LAST_RETRY_S)
         left = self._queue.qsize()
         if left:
             self._lost[SHUTDOWN] += left
