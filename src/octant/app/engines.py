@@ -145,7 +145,7 @@ class Engines:
             return status._replace(state=DeploymentState.DRAINING) if leaves else status
         if route in self._wanted:
             return RouteStatus(DeploymentState.LOADING, "waits for its turn")
-        return RouteStatus(DeploymentState.STOPPED, self._reasons.get(route, _NOT_WANTED))
+        return RouteStatus(DeploymentState.STOPPED, _NOT_WANTED)
 
     def want(self, deployment: Deployment, recipe: Recipe) -> None:
         """Starts it as soon as it is its turn."""
@@ -154,7 +154,7 @@ class Engines:
 
     def unwant(self, route: RouteId, reason: str) -> None:
         """Drains it within the grace, then ends its engine and takes it out of the table."""
-        if self._wanted.pop(route, None) is not None:
+        if self._wanted.pop(route, None) is not None and route in self._routes:
             self._reasons[route] = reason
         self._changed.set()
 
@@ -210,6 +210,7 @@ class Engines:
             assert name == route.deployment.id
             assert route.leaving is not None or name in self._wanted or route.left.is_set()
         assert all(name == deployment.id for name, (deployment, _) in self._wanted.items())
+        assert self._reasons.keys() <= self._routes.keys()
 
     def _act(self, group: asyncio.TaskGroup) -> None:
         running = {
@@ -251,6 +252,7 @@ class Engines:
         finally:
             self._parts.routes.remove_route(name)
             del self._routes[name]
+            self._reasons.pop(name, None)
             self._changed.set()
 
     async def _serve(self, route: _Route) -> None:

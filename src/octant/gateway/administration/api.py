@@ -196,9 +196,12 @@ async def _failed(request: Request, error: Exception) -> Response:
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first: Mapping[str, Any] = error.errors()[0]
+    kind = _KINDS.get(str(first["type"]), FailureKind.INVALID_VALUE)
+    if kind is FailureKind.INVALID_JSON:
+        message = f"The body is not JSON: {first['ctx']['error']}. Correct it."
+        return _answer(request, _failure(kind, message, None))
     where: Sequence[Any] = first["loc"]
     param = ".".join(str(part) for part in where[1:]) or None
-    kind = _KINDS.get(str(first["type"]), FailureKind.INVALID_VALUE)
     message = f"{param or _OF_A_BODY}: {first['msg']}. Correct it."
     return _answer(request, _failure(kind, message, param))
 
