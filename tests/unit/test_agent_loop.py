@@ -1,5 +1,6 @@
 """The agent loop: own tools between calls, answers held until they passed, sessions, bounds."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,12 @@ from octant.core.limits import RunBudget
 from octant.core.outcome import OutcomeStatus
 from octant.core.sampling import Sampling
 from octant.core.session import Session
-from octant.core.stream import Broken, ChoiceFinished, Completed, ToolRan
+from octant.core.stream import Broken, ChoiceFinished, Completed, ToolCallDelta, ToolRan
 from octant.core.tools import ToolStatus
-from octant.core.usage import Usage
+from octant.core.usage import FinishReason, Usage
 from octant.orchestration.hangup import Hangup
 from tests.support.envelopes import PRINCIPAL, chat
-from tests.support.played_path import PRICE, Bench, asked, bench, calls, says, text_of
+from tests.support.played_path import PRICE, Bench, asked, bench, calls, says, started, text_of
 from tests.support.policies import governor
 from tests.support.scripted_provider import ScriptedProvider
 
@@ -92,6 +93,55 @@ async def test_one_call_means_one_call(tmp_path: Path) -> None:
         _, last = await made.run(asked(tools=ToolGrant(allowed=("calculator",), max_steps=1)))
         assert isinstance(last, Completed)
     assert len(engine.works) == 1
+
+
+async def test_a_route_that_calls_tools_when_it_must_not_gets_no_further_call(
+    tmp_path: Path,
+) -> None:
+    """Upstreams can ignore `tool_choice: none`."""
+    script = (
+        started(),
+        ToolCallDelta(0, 0, "call_0", "calculator", '{"expression": "1"}'),
+        ChoiceFinished(0, FinishReason.TOOL_CALLS),
+        Completed(Usage(prompt_tokens=16, completion_tokens=2)),
+    )
+    engine = ScriptedProvider(*[script] * 4)
+    async with bench(tmp_path, engine) as made:
+        await with_session(made)
+        request = asked(tools=TOOLS, session=SessionUse(id=SESSION))
+        items, last = await made.run(request)
+        assert isinstance(last, Completed) and last.summary is not None
+        assert len(engine.works) == TOOLS.max_steps
+        assert len([item for item in items if isinstance(item, ToolRan)]) == TOOLS.max_steps - 1
+        assert items[-1] == ChoiceFinished(0, FinishReason.STOP)
+        [warning] = last.summary.warnings
+        assert "last call" in warning
+        kept = await made.store.conversation(PRINCIPAL.tenant, SESSION)
+        assert kept is not None
+        called = [call.id for message in kept.messages for call in message.tool_calls]
+        answered = [m.tool_call_id for m in kept.messages if m.role is Role.TOOL]
+        assert called == answered
+
+
+async def test_a_tool_that_a_leaving_caller_stops_is_on_record(tmp_path: Path) -> None:
+    engine = ScriptedProvider(calls("calculator", '{"expression": "1"}'))
+    async with bench(tmp_path, engine) as made:
+        request = asked(tools=TOOLS)
+        running = asyncio.create_task(made.run(request))
+        # The tool is started in the same step in which the engine is left.
+        for _ in range(1_000):
+            if engine.works and not engine.open:
+                break
+            await asyncio.sleep(0)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        outcome = await made.outcome(request)
+        assert outcome.status is OutcomeStatus.CANCELLED
+        summary = await made.store.summary(request.request_id)
+        assert summary is not None
+        assert [tool.status for tool in summary.tools] == [ToolStatus.FAILED]
+        actions = [record.action for record in await made.store.audit(PRINCIPAL.tenant, 10)]
+        assert sorted(actions) == ["inference", "tool"]
 
 
 async def test_a_tool_that_was_not_granted_is_the_callers_to_run(tmp_path: Path) -> None:

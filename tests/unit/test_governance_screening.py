@@ -12,6 +12,7 @@ from octant.core.content import (
     TextPrompt,
     TokenPrompt,
     ToolCall,
+    ToolDefinition,
 )
 from octant.core.envelope import ContextPolicy
 from octant.core.evidence import Document
@@ -102,6 +103,26 @@ def test_every_role_and_the_arguments_of_calls_are_screened() -> None:
     assert result.vault.restore_json(assistant.tool_calls[0].arguments) == (
         f'{{"a": ["{CARD}"], "n": "{CARD}"}}'
     )
+
+
+def test_names_of_speakers_and_definitions_of_tools_are_screened() -> None:
+    tool = ToolDefinition(
+        name="pay",
+        description=f"Pays with {CARD}.",
+        parameters={"properties": {"card": {"enum": [CARD, "other"], "maxLength": 19}}},
+    )
+    speaker = Message(role=Role.USER, parts=(TextPart(text="Hi"),), name=CARD)
+    asked = envelope(input=ChatInput(messages=(speaker,), tools=(tool,)))
+    treated = BUILT_IN.screen(asked, {}).envelope.input
+    assert isinstance(treated, ChatInput)
+    assert treated.messages[0].name == "<CARD_1>"
+    assert treated.tools[0] == ToolDefinition(
+        name="pay",
+        description="Pays with <CARD_1>.",
+        parameters={"properties": {"card": {"enum": ["<CARD_1>", "other"], "maxLength": 19}}},
+    )
+    told = governor('[pii.telemetry]\ncard = "redact"')
+    assert not told.screen(asked, {}).recordable
 
 
 def test_documents_are_screened_and_keep_their_names() -> None:

@@ -5,6 +5,7 @@
     authorise...               each action, when it is about to happen
     screen_text(...)           what a tool said
     guard(...)                 what of the answer a caller may see
+    screen_said, recordable    what of it is kept
 
 Law: every answer is a Verdict with the version of the policy, the rule and the reason; it follows
 from the document and the question alone. Authority is the principal's, and nothing in a text can
@@ -12,12 +13,13 @@ widen it (GV1, GV2).
 """
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 
-from octant.core.content import TokenPrompt
+from octant.core.content import ChatInput, Input, Message, TokenPrompt
 from octant.core.envelope import RequestEnvelope
 from octant.core.evidence import Document
 from octant.core.failure import Failure, FailureKind
@@ -39,6 +41,7 @@ from octant.governance.screening import (
     redacted,
     screen_documents,
     screen_input,
+    screen_said,
     texts_of,
 )
 from octant.governance.stream_guard import GuardSettings, StreamGuard
@@ -131,7 +134,8 @@ class Governor:
             verdict = self._unscreened(tenant)
         else:
             verdict = self._screened(screen)
-        return Screened(changed, vault, verdict, tenant.records and _is_clean(changed, tenant))
+        clean = _is_clean(changed.input, changed.context.documents, tenant)
+        return Screened(changed, vault, verdict, tenant.records and clean)
 
     def screen_text(self, tenant: TenantId, where: Where, text: str, vault: Vault) -> ScreenedText:
         """One text as it may go on, placeholders in place.
@@ -170,9 +174,30 @@ class Governor:
         """Whether the principal may do this. Raises KeyError for an attribute that is not known."""
         return self._ruled(self._authoriser.ask(principal, action, resource_id, attributes))
 
-    def guard(self, tenant: TenantId, vault: Vault, choices: int) -> StreamGuard:
-        """A guard for one answer of `choices` choices."""
-        return StreamGuard(self._tenant(tenant).guard, vault, choices)
+    def screen_said(
+        self, tenant: TenantId, messages: Sequence[Message], vault: Vault
+    ) -> tuple[Message, ...]:
+        """What a model and its tools said, as it may be kept: without what no caller was sent.
+
+        Nothing at all where one of the messages holds a value that is blocked.
+        """
+        choices = self._tenant(tenant).choices[Where.OUTPUT]
+        if not choices.actions:
+            return tuple(messages)
+        screen = Screen(vault)
+        said = tuple(screen_said(message, screen, choices) for message in messages)
+        return () if screen.blocked else said
+
+    def guard(
+        self, tenant: TenantId, vault: Vault, choices: int, *, as_json: bool = False
+    ) -> StreamGuard:
+        """A guard for one answer of `choices` choices, each a JSON text with `as_json`."""
+        return StreamGuard(self._tenant(tenant).guard, vault, choices, as_json=as_json)
+
+    def recordable(self, tenant: TenantId, messages: Sequence[Message]) -> bool:
+        """Whether all of this may be kept with telemetry."""
+        by = self._tenant(tenant)
+        return by.records and _is_clean(ChatInput(messages=tuple(messages)), (), by)
 
     def records_content(self, tenant: TenantId) -> bool:
         """Whether tokens of the tenant's runs may be kept at all; a run can still hold a value."""
@@ -322,9 +347,9 @@ class Governor:
         return Recogniser(kinds, self.document.phone_regions)
 
 
-def _is_clean(envelope: RequestEnvelope, tenant: _Tenant) -> bool:
+def _is_clean(given: Input, documents: tuple[Document, ...], tenant: _Tenant) -> bool:
     """Whether nothing in it is of a kind that telemetry must not hold."""
     if not tenant.telemetry.kinds:
         return True
-    texts = texts_of(envelope.input, envelope.context.documents)
+    texts = texts_of(given, documents)
     return not any(tenant.telemetry.scan(plain(text).text) for text in texts)

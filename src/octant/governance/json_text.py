@@ -26,6 +26,11 @@ class JsonUnits:
     def __init__(self) -> None:
         self._kept = ""
 
+    @property
+    def unfinished(self) -> int:
+        """Letters of an escape that is not complete."""
+        return len(self._kept)
+
     def feed(self, text: str) -> list[str]:
         """The spellings of the characters that are complete."""
         text = self._kept + text

@@ -4,13 +4,14 @@
     envelope -> the envelope with every text of the caller, and every document, so treated
 
 Law: text is judged as it will be read: the text parts of a message together, disguises taken off,
-the arguments of a call by what their JSON means. A value that is to be blocked ends the request;
-nothing else about it is changed then. Counts leave here, values only in the vault.
+the arguments of a call by what their JSON means, a tool's definition text by text. A value that is
+to be blocked ends the request; nothing else about it is changed then. Counts leave here, values
+only in the vault.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from typing import NamedTuple, assert_never
+from collections.abc import ItemsView, Iterator
+from typing import Any, NamedTuple, assert_never, cast
 
 import msgspec
 
@@ -25,6 +26,7 @@ from octant.core.content import (
     TextPrompt,
     TokenPrompt,
     ToolCall,
+    ToolDefinition,
 )
 from octant.core.evidence import Document
 from octant.governance.json_text import Edit, rewrite_json
@@ -131,9 +133,10 @@ def screen_input(given: Input, screen: Screen, choices: Directions) -> Input:
     match given:
         case ChatInput():
             messages = tuple(_message(message, screen, choices) for message in given.messages)
-            if all(new is old for new, old in zip(messages, given.messages, strict=True)):
+            tools = tuple(_definition(tool, screen, choices.input) for tool in given.tools)
+            if messages == given.messages and tools == given.tools:
                 return given
-            return msgspec.structs.replace(given, messages=messages)
+            return msgspec.structs.replace(given, messages=messages, tools=tools)
         case TextPrompt():
             text = screen.text(given.text, Where.INPUT, choices.input)
             return given if text == given.text else msgspec.structs.replace(given, text=text)
@@ -156,11 +159,20 @@ def texts_of(given: Input, documents: tuple[Document, ...]) -> Iterator[str]:
         yield given.text
     elif isinstance(given, ChatInput):
         for message in given.messages:
-            yield message.text
+            yield from (message.text, message.name or "")
             for call in message.tool_calls:
                 yield call.arguments
+        for tool in given.tools:
+            yield from (tool.description, *_strings(tool.parameters))
     for document in documents:
         yield from (document.text, document.title, document.source)
+
+
+def screen_said(message: Message, screen: Screen, choices: Choices) -> Message:
+    """A message of a model or of a tool, treated as output."""
+    parts = _parts(message, screen.text(message.text, Where.OUTPUT, choices))
+    calls = tuple(_call(call, screen, Where.OUTPUT, choices) for call in message.tool_calls)
+    return msgspec.structs.replace(message, parts=parts, tool_calls=calls)
 
 
 def _document(document: Document, screen: Screen, choices: Choices) -> Document:
@@ -174,11 +186,47 @@ def _message(message: Message, screen: Screen, choices: Directions) -> Message:
     is_data = message.role is Role.TOOL
     where = Where.CONTEXT if is_data else Where.INPUT
     chosen = choices.context if is_data else choices.input
+    name = message.name and screen.text(message.name, where, chosen)
     parts = _parts(message, screen.text(message.text, where, chosen))
-    calls = tuple(_call(call, screen, choices.input) for call in message.tool_calls)
-    if parts is message.parts and calls == message.tool_calls:
+    calls = tuple(_call(call, screen, Where.INPUT, choices.input) for call in message.tool_calls)
+    if parts is message.parts and calls == message.tool_calls and name == message.name:
         return message
-    return msgspec.structs.replace(message, parts=parts, tool_calls=calls)
+    return msgspec.structs.replace(message, parts=parts, tool_calls=calls, name=name)
+
+
+def _definition(tool: ToolDefinition, screen: Screen, choices: Choices) -> ToolDefinition:
+    """A tool of the caller's; its name, and those of its parameters, stay."""
+
+    def treated(value: Any) -> Any:
+        match value:
+            case str():
+                return screen.text(value, Where.INPUT, choices)
+            case dict():
+                return {name: treated(inner) for name, inner in _named(value)}
+            case list():
+                return [treated(inner) for inner in cast("list[Any]", value)]
+            case _:
+                return value
+
+    description = screen.text(tool.description, Where.INPUT, choices)
+    parameters = treated(tool.parameters)
+    return msgspec.structs.replace(tool, description=description, parameters=parameters)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text in a schema but the names."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for _, inner in _named(value):
+            yield from _strings(inner)
+    elif isinstance(value, list):
+        for inner in cast("list[Any]", value):
+            yield from _strings(inner)
+
+
+def _named(value: Any) -> ItemsView[str, Any]:
+    return cast("dict[str, Any]", value).items()
 
 
 def _parts(message: Message, text: str) -> tuple[Part, ...]:
@@ -191,8 +239,8 @@ def _parts(message: Message, text: str) -> tuple[Part, ...]:
     return (*before, TextPart(text=text), *images)
 
 
-def _call(call: ToolCall, screen: Screen, choices: Choices) -> ToolCall:
-    arguments = screen.json(call.arguments, Where.INPUT, choices)
+def _call(call: ToolCall, screen: Screen, where: Where, choices: Choices) -> ToolCall:
+    arguments = screen.json(call.arguments, where, choices)
     if arguments == call.arguments:
         return call
     return msgspec.structs.replace(call, arguments=arguments)

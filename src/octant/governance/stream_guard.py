@@ -5,7 +5,7 @@
 Law: text of a value that the tenant's policy rejects never leaves, in whatever pieces it came; a
 kind that is to be blocked ends the answer. Text waits only while a value could still begin in it.
 Tokens go out with the text they became, none is lost; log-probabilities of changed text are not
-told. Content and the arguments of each call are texts of their own.
+told. Content and the arguments of each call are texts of their own. What is JSON stays JSON.
 """
 
 from collections import Counter, deque
@@ -94,10 +94,13 @@ class StreamGuard:
     Lanes are one for each choice and one for each call: no more than the answer has tokens.
     """
 
-    def __init__(self, settings: GuardSettings, vault: Vault, choices: int) -> None:
+    def __init__(
+        self, settings: GuardSettings, vault: Vault, choices: int, *, as_json: bool = False
+    ) -> None:
+        """With `as_json` the content of every choice is meant to be one JSON text."""
         self._settings = settings
         self._vault = vault
-        self._contents = tuple(_Content(self._lane()) for _ in range(choices))
+        self._contents = tuple(_Content(self._lane(as_json=as_json)) for _ in range(choices))
         self._calls: dict[tuple[int, int], StreamLane] = {}
         self._idle = not vault and not settings.rules.actions
         self._seen: dict[tuple[int, int | None], list[str]] = {}

@@ -86,7 +86,8 @@ class StreamLane:
     def held(self) -> int:
         """Characters, as they were written, that wait for what follows them."""
         waiting = len(self._text) if self._spelled is None else sum(map(len, self._spelled))
-        return waiting + len(self._unseen)
+        unread = 0 if self._json is None else self._json.unfinished
+        return waiting + len(self._unseen) + unread
 
     def feed(self, text: str) -> Released:
         """What the text sets free. After a blocked value: nothing, and `blocked` is set."""

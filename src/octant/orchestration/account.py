@@ -157,6 +157,10 @@ class RunAccount:
         """Notes what the caller should know about an answer that is given all the same."""
         self.warnings = (*self.warnings, warning)
 
+    def use_tool(self, outcome: ToolOutcome) -> None:
+        """Notes what became of a call of one of Octant's own tools."""
+        self.tools = (*self.tools, outcome)
+
     def begin(self, step: int, route: Route) -> int:
         """Notes an attempt on a route and gives its number, which no other of the request has."""
         self.route = route

@@ -97,4 +97,5 @@ def _of_tool(tool: ToolOutcome, policy_version: str) -> tuple[str, str, str, str
         "arguments": tool.arguments_digest,
         "result": tool.result_digest or "",
     }
-    return "tool", tool.status.value, policy_version, "", detail | _of_failure(tool.failure)
+    rule = str(tool.failure.detail.get("rule", "")) if tool.failure else ""
+    return "tool", tool.status.value, policy_version, rule, detail | _of_failure(tool.failure)

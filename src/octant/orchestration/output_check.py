@@ -25,7 +25,8 @@ _NOT_SUPPORTED = "no mark points to a passage that says so"
 
 
 class CheckedOutput(NamedTuple):
-    """`valid` is None when nothing was asked for; `structured` has a value for every choice."""
+    """`valid` is None when nothing was asked for, or nothing answered; `structured` has a value for
+    every choice."""
 
     valid: bool | None
     structured: tuple[Any | None, ...]
@@ -50,18 +51,21 @@ def check_output(
     contract: OutputContract | None,
     context: ContextPolicy,
     evidence: Evidence | None,
-    texts: Sequence[str],
+    texts: Sequence[str | None],
+    said: Sequence[str | None] | None = None,
 ) -> CheckedOutput:
-    """What is to be said of `texts`, one for each choice.
+    """What is to be said of `texts`, one for each choice; None where a choice gave no answer.
 
+    `said` are the same as the model meant them, where policy took something out of `texts`.
     Raises Failed(INVALID_VALUE) as `compile_contract` does.
     """
     read = [_held(contract, text) for text in texts]
-    cited = [_cited(choice, text, evidence) for choice, text in enumerate(texts)]
-    problems = [(i, problem) for i, one in enumerate(read) for problem in one.problems]
+    cited = [_cited(choice, text, evidence) for choice, text in enumerate(said or texts)]
+    answers = [choice for choice, text in enumerate(texts) if text is not None]
+    problems = [(i, problem) for i in answers for problem in read[i].problems]
     if context.require_citations:
-        problems += [(i, p) for i, marks in enumerate(cited) for p in _uncited(marks, evidence)]
-    asked = contract is not None or context.require_citations
+        problems += [(i, problem) for i in answers for problem in _uncited(cited[i], evidence)]
+    asked = bool(answers) and (contract is not None or context.require_citations)
     return CheckedOutput(
         valid=not problems if asked else None,
         structured=tuple(one.value for one in read),
@@ -99,8 +103,8 @@ def _keys(contract: OutputContract | None) -> Sequence[str]:
     return [str(key) for key in named]
 
 
-def _held(contract: OutputContract | None, text: str) -> _Read:
-    if contract is None:
+def _held(contract: OutputContract | None, text: str | None) -> _Read:
+    if contract is None or text is None:
         return _Read(None, ())
     schema = _compiled(contract)
     try:
@@ -125,8 +129,8 @@ def _compiled(contract: OutputContract) -> Contract:
         ) from error
 
 
-def _cited(choice: int, text: str, evidence: Evidence | None) -> tuple[Citation, ...]:
-    return check(choice, text, evidence) if evidence is not None else ()
+def _cited(choice: int, text: str | None, evidence: Evidence | None) -> tuple[Citation, ...]:
+    return () if evidence is None or text is None else check(choice, text, evidence)
 
 
 def _uncited(marks: Sequence[Citation], evidence: Evidence | None) -> tuple[str, ...]:

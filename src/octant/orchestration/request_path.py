@@ -25,19 +25,21 @@ from octant.core.events import (
 )
 from octant.core.evidence import Evidence
 from octant.core.failure import DEFECT, Failed
+from octant.core.ids import TenantId
 from octant.core.session import Conversation, Session
 from octant.core.stage import Stage
 from octant.core.stream import Broken, Completed, StreamItem, Terminal
 from octant.core.verdict import Decision, Verdict
 from octant.governance.governor import Governor, Screened
 from octant.orchestration.account import RunAccount
-from octant.orchestration.agent_loop import AgentLoop, Prepared
+from octant.orchestration.agent_loop import AgentLoop
 from octant.orchestration.composition import compose
 from octant.orchestration.estimate import estimate_of
 from octant.orchestration.execution import Execution
 from octant.orchestration.gathering import gather
 from octant.orchestration.hangup import Hangup
 from octant.orchestration.output_check import compile_contract
+from octant.orchestration.progress import Prepared
 from octant.orchestration.routes import RouteTable, ServedModel
 from octant.orchestration.sessions import Sessions, next_turn
 from octant.orchestration.settlement import Settler, month_of
@@ -208,11 +210,20 @@ class RequestPath:
         self, envelope: RequestEnvelope, conversation: Conversation | None, account: RunAccount
     ) -> Screened:
         known = conversation.placeholders if conversation else {}
-        governor = self._parts.governor
-        screened = await self._aside(envelope, lambda: governor.screen(envelope, known))
+        governor, size = self._parts.governor, envelope.input_bytes
+        screened = await self._aside(size, lambda: governor.screen(envelope, known))
         self._decided(account, screened.verdict)
-        account.records_tokens = screened.recordable and envelope.trace.record
+        recordable = screened.recordable and envelope.trace.record
+        if recordable and conversation is not None:
+            recordable = await self._may_record(envelope.principal.tenant, conversation)
+        account.records_tokens = recordable
         return screened
+
+    async def _may_record(self, tenant: TenantId, conversation: Conversation) -> bool:
+        """Whether the session's turns, which stand in the prompt too, may be kept with it."""
+        said, governor = conversation.messages, self._parts.governor
+        size = sum(len(message.text) for message in said)
+        return await self._aside(size, lambda: governor.recordable(tenant, said))
 
     async def _prepare(
         self,
@@ -225,7 +236,7 @@ class RequestPath:
         if asked.output is not None:
             compile_contract(asked.output)
         tools = self._parts.broker.definitions(asked.tools.allowed)
-        evidence = await self._aside(asked, lambda: gather(asked, model))
+        evidence = await self._aside(asked.input_bytes, lambda: gather(asked, model))
         if evidence is not None:
             account.evidence = evidence
             self._events.emit(_selected(asked, evidence, self._clock.monotonic_ns()))
@@ -233,9 +244,9 @@ class RequestPath:
         composed = compose(asked, history, evidence, tools)
         return Prepared(composed, model, screened.vault, evidence)
 
-    async def _aside(self, envelope: RequestEnvelope, decide: Callable[[], _Result]) -> _Result:
-        """Decides here, or on a thread where the input is long."""
-        if envelope.input_bytes > self._settings.offload_bytes:
+    async def _aside(self, size: int, decide: Callable[[], _Result]) -> _Result:
+        """Decides here, or on a thread where the text, of about `size` bytes, is long."""
+        if size > self._settings.offload_bytes:
             return await asyncio.to_thread(decide)
         return decide()
 

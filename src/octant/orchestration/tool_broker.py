@@ -15,6 +15,8 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple, assert_never
 
+from msgspec.structs import replace
+
 from octant.core.audit import AuditRecord
 from octant.core.content import ToolCall, ToolDefinition
 from octant.core.envelope import RequestEnvelope
@@ -62,15 +64,21 @@ class _Call(NamedTuple):
     problem: str
     arguments_digest: str
     key: str
+    note: Callable[[ToolOutcome], None]
 
 
 class _Refusal(Exception):
-    """Ends a call before it ran; the model reads why."""
+    """Ends a call before it ran; the model reads why. `verdict` is policy's, where that refused."""
 
-    def __init__(self, status: ToolStatus, message: str) -> None:
+    def __init__(self, status: ToolStatus, message: str, verdict: Verdict | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
+        self.verdict = verdict
+
+
+def _to_nobody(outcome: ToolOutcome) -> None:
+    """For callers to whom the answer says enough."""
 
 
 class ToolBroker:
@@ -108,18 +116,25 @@ class ToolBroker:
         """Whether this is a tool of Octant's own."""
         return name in self._tools
 
-    async def call(self, envelope: RequestEnvelope, step: int, call: ToolCall) -> ToolAnswer:
+    async def call(
+        self,
+        envelope: RequestEnvelope,
+        step: int,
+        call: ToolCall,
+        note: Callable[[ToolOutcome], None] = _to_nobody,
+    ) -> ToolAnswer:
         """Runs one call that the model proposed in `step` of the run, or says why it does not.
 
-        Raises Failed: DEADLINE_EXCEEDED before the tool has run, RECORD_NOT_STORED when its intent
-        cannot be kept.
+        `note` hears of every outcome, also of one that nobody waits for any more. Raises Failed:
+        DEADLINE_EXCEEDED before the tool has run, RECORD_NOT_STORED when its intent cannot be kept.
         """
-        asked = _identified(envelope, step, call, self._tools.get(call.name))
+        asked = _identified(envelope, step, call, self._tools.get(call.name), note)
         try:
             tool = _granted(asked)
             verdict = self._authorised(asked, tool.spec)
         except _Refusal as refusal:
-            return self._finished(asked, refusal.status, _error(refusal.message))
+            error = _error(refusal.message)
+            return self._finished(asked, refusal.status, error, refused_by=refusal.verdict)
         timeout_ns = self._timeout_ns(asked, tool.spec)
         if tool.spec.side_effect is not SideEffect.READ:
             await self._append_audit([_intent(asked, tool.spec, verdict, self._clock.unix_ns())])
@@ -136,7 +151,8 @@ class ToolBroker:
             )
         )
         if verdict.decision is Decision.BLOCK:
-            raise _Refusal(ToolStatus.REFUSED, f"policy does not allow this call: {verdict.reason}")
+            message = f"policy does not allow this call: {verdict.reason}"
+            raise _Refusal(ToolStatus.REFUSED, message, verdict)
         return verdict
 
     def _timeout_ns(self, call: _Call, spec: ToolSpec) -> int:
@@ -169,9 +185,17 @@ class ToolBroker:
         return self._finished(call, status, run.content, run.duration_ns)
 
     def _finished(
-        self, call: _Call, status: ToolStatus, content: str, duration_ns: int = 0
+        self,
+        call: _Call,
+        status: ToolStatus,
+        content: str,
+        duration_ns: int = 0,
+        refused_by: Verdict | None = None,
     ) -> ToolAnswer:
-        outcome = _outcome(call, status, content, duration_ns)
+        outcome = _outcome(
+            call, status, content, duration_ns, _failure_of(call, status, refused_by)
+        )
+        call.note(outcome)
         self._events.emit(
             ToolFinished(
                 at_ns=self._clock.monotonic_ns(),
@@ -188,7 +212,13 @@ _AMBIGUOUS = (
 )
 
 
-def _identified(envelope: RequestEnvelope, step: int, call: ToolCall, tool: _Tool | None) -> _Call:
+def _identified(
+    envelope: RequestEnvelope,
+    step: int,
+    call: ToolCall,
+    tool: _Tool | None,
+    note: Callable[[ToolOutcome], None],
+) -> _Call:
     value, problem, meant = None, "", call.arguments
     try:
         if len(call.arguments) > MAX_ARGUMENTS_CHARS:
@@ -208,6 +238,7 @@ def _identified(envelope: RequestEnvelope, step: int, call: ToolCall, tool: _Too
         problem=problem,
         arguments_digest=_digest(call.arguments),
         key=_digest(canonical(identity)).removeprefix(_SHA256),
+        note=note,
     )
 
 
@@ -263,7 +294,9 @@ def _intent(call: _Call, spec: ToolSpec, verdict: Verdict, at_unix_ns: int) -> A
     )
 
 
-def _outcome(call: _Call, status: ToolStatus, content: str, duration_ns: int) -> ToolOutcome:
+def _outcome(
+    call: _Call, status: ToolStatus, content: str, duration_ns: int, failure: Failure | None
+) -> ToolOutcome:
     spec = call.tool.spec if call.tool is not None else None
     return ToolOutcome(
         call_id=call.id,
@@ -277,11 +310,13 @@ def _outcome(call: _Call, status: ToolStatus, content: str, duration_ns: int) ->
         result_digest=_digest(content),
         result_bytes=len(content.encode(errors="replace")),
         duration_ns=duration_ns,
-        failure=_failure_of(call, status),
+        failure=failure,
     )
 
 
-def _failure_of(call: _Call, status: ToolStatus) -> Failure | None:
+def _failure_of(
+    call: _Call, status: ToolStatus, refused_by: Verdict | None = None
+) -> Failure | None:
     kind = FailureKind.TOOL_FAILURE
     match status:
         case ToolStatus.SUCCEEDED:
@@ -299,7 +334,11 @@ def _failure_of(call: _Call, status: ToolStatus) -> Failure | None:
             kind, message = FailureKind.TOOL_AMBIGUOUS, _AMBIGUOUS.format(call.name)
         case _:
             assert_never(status)
-    return _failure(call, kind, message)
+    failure = _failure(call, kind, message)
+    if refused_by is None:
+        return failure
+    ruled = {"rule": refused_by.rule, "policy_version": refused_by.policy_version}
+    return replace(failure, detail=failure.detail | ruled)
 
 
 def _failure(call: _Call, kind: FailureKind, message: str) -> Failure:

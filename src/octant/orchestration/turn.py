@@ -38,19 +38,29 @@ class Turn:
     @property
     def proposes(self) -> bool:
         """Whether the caller is asked to run a tool of its own."""
-        return any(not self._owned(c.name) for calls in self._calls for c in calls.values())
+        return any(self.proposes_in(choice) for choice in range(len(self._calls)))
+
+    def proposes_in(self, choice: int) -> bool:
+        """Whether one answer does."""
+        return any(not self._owned(call.name) for call in self._calls[choice].values())
 
     def text(self, choice: int) -> str:
         """What was said so far."""
         return "".join(self._texts[choice])
 
-    def messages(self) -> tuple[Message, ...]:
-        """Every answer as an assistant message, in the order of the choices."""
+    def messages(self, *, unanswered: bool = True) -> tuple[Message, ...]:
+        """Every answer as an assistant message, in the order of the choices.
+
+        With `unanswered` False the calls of Octant's own tools, which were not run, are left out: a
+        conversation goes on only where every call in it has its result.
+        """
         return tuple(
             Message(
                 role=Role.ASSISTANT,
                 parts=(TextPart(text=text),) if (text := self.text(choice)) else (),
-                tool_calls=tuple(calls.values()),
+                tool_calls=tuple(
+                    call for call in calls.values() if unanswered or not self._owned(call.name)
+                ),
             )
             for choice, calls in enumerate(self._calls)
         )
