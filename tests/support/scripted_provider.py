@@ -15,6 +15,7 @@ class ScriptedProvider:
     def __init__(self, *scripts: Sequence[StreamItem], max_context: int = 512) -> None:
         self._scripts = list(scripts)
         self._max_context = max_context
+        self.state = DeploymentState.READY
         self.works: list[ModelWork] = []
         self.open = 0
 
@@ -29,7 +30,7 @@ class ScriptedProvider:
         )
 
     def load(self) -> RouteLoad:
-        return RouteLoad(state=DeploymentState.READY)
+        return RouteLoad(state=self.state)
 
     @asynccontextmanager
     async def generate(self, work: ModelWork) -> AsyncGenerator[AsyncIterator[StreamItem], None]:

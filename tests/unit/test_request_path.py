@@ -8,6 +8,7 @@ import pytest
 from octant.core.content import TextPrompt, ToolDefinition
 from octant.core.failure import Failure, FailureKind
 from octant.core.outcome import OutcomeStatus
+from octant.core.route import DeploymentState
 from octant.core.sampling import Sampling
 from octant.core.stage import Stage
 from octant.core.stream import (
@@ -68,6 +69,25 @@ async def test_with_no_route_left_the_caller_learns_why_the_last_one_failed(
 ) -> None:
     async with bench(tmp_path, ScriptedProvider([started(), LOST])) as made:
         assert (await made.ask(asked()))[-1] == LOST
+
+
+@pytest.mark.parametrize(
+    ("holds", "kind"),
+    [
+        (128, FailureKind.CONTEXT_LENGTH_EXCEEDED),
+        (512, FailureKind.ENGINE_UNAVAILABLE),
+    ],
+)
+async def test_a_loading_route_is_waited_for_only_where_the_prompt_would_fit(
+    tmp_path: Path, holds: int, kind: FailureKind
+) -> None:
+    ready, loading = ScriptedProvider(max_context=128), ScriptedProvider(max_context=holds)
+    loading.state = DeploymentState.LOADING
+    async with bench(tmp_path, ready, loading) as made:
+        *_, last = await made.ask(asked(input=chat("word " * 200)))
+        assert isinstance(last, Broken)
+        assert last.failure.kind is kind
+    assert not ready.works
 
 
 async def test_the_prompt_is_echoed_once_however_many_attempts_there_are(tmp_path: Path) -> None:

@@ -12,7 +12,14 @@ from octant.core.route import DeploymentState, Price, Route, RouteLoad
 from octant.core.stage import Stage
 from octant.core.units import NS_PER_S, NanoUsd
 from octant.orchestration.breakers import Shut
-from octant.orchestration.routing import PromptSize, RouteNeeds, RouteView, decide, standing
+from octant.orchestration.routing import (
+    PromptSize,
+    RouteNeeds,
+    RouteView,
+    decide,
+    standing,
+    worth_a_prompt,
+)
 from tests.support.envelopes import READY, envelope, route
 
 NEEDS = RouteNeeds(envelope())
@@ -160,6 +167,34 @@ def test_one_route_that_may_come_back_makes_it_worth_asking_again() -> None:
     with pytest.raises(Failed) as caught:
         decide(asking(labels=("precise",)), views)
     assert caught.value.failure.kind is FailureKind.ENGINE_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "holds",
+    [
+        {"max_context": 99},
+        {"capabilities": ()},
+        {"price": Price(input_nano_usd=NanoUsd(10), output_nano_usd=NanoUsd(10))},
+    ],
+    ids=["context", "capability", "cost"],
+)
+def test_nobody_waits_for_a_route_that_would_not_do(holds: dict[str, Any]) -> None:
+    needs = asking(capabilities=("vision",), max_cost_nano_usd=NanoUsd(500))
+    down = RouteLoad(state=DeploymentState.LOADING, retry_after_ns=1)
+    ready = view(route("a", capabilities=("vision",), max_context=99), READY)
+    loading = view(route("b", **{"capabilities": ("vision",)} | holds), down)
+    with pytest.raises(Failed) as caught:
+        decide(needs, [ready, loading])
+    assert caught.value.failure.kind is FailureKind.INVALID_VALUE
+
+
+def test_prompts_are_made_for_what_may_come_back_once_a_route_is_there() -> None:
+    loading = view(route("b"), RouteLoad(state=DeploymentState.LOADING))
+    other = view(route("c", label="slow"), READY)
+    ready = view(route("a", label="fast"), READY)
+    needs = asking(labels=("fast", ""))
+    assert worth_a_prompt(needs, [ready, loading, other]) == [ready, loading]
+    assert worth_a_prompt(needs, [loading, other]) == []
 
 
 def test_an_open_breaker_keeps_requests_away_and_says_for_how_long() -> None:

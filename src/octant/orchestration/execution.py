@@ -28,7 +28,7 @@ from octant.orchestration.attempts import may_try_again
 from octant.orchestration.breakers import Breakers, Trial
 from octant.orchestration.prompts import Prompt, PromptMaker, PromptSettings
 from octant.orchestration.routes import DeployedRoute, ServedModel
-from octant.orchestration.routing import RouteNeeds, RouteView, decide, standing
+from octant.orchestration.routing import RouteNeeds, RouteView, decide, standing, worth_a_prompt
 from octant.ports.clock import Clock
 from octant.ports.entropy import Entropy
 from octant.ports.sink import EventSink
@@ -172,8 +172,8 @@ class Execution:
         prompts: dict[RouteId, Prompt | Failure] = {}
         while True:
             views = [self._view(routes[route], prompts.get(route)) for route in routes]
-            usable = [view.route.id for view in standing(needs, views)]
-            unread = [routes[route] for route in usable if route not in prompts]
+            read = [view.route.id for view in worth_a_prompt(needs, views)]
+            unread = [routes[route] for route in read if route not in prompts]
             if not unread:
                 break
             prompts.update(await call.prompts.prompts(unread))

@@ -69,8 +69,20 @@ class _Ranked(NamedTuple):
 
 
 def standing(needs: RouteNeeds, views: Sequence[RouteView]) -> list[RouteView]:
-    """Those that nothing speaks against; worth making a prompt for."""
+    """Those that nothing speaks against."""
     return [view for view in views if _refusal(needs, view) is None]
+
+
+def worth_a_prompt(needs: RouteNeeds, views: Sequence[RouteView]) -> list[RouteView]:
+    """Those that can take the request and those that may come back; none where no route can now.
+
+    What does not fit where it would have to wait is not worth waiting for.
+    """
+    refusals = [_refusal(needs, view) for view in views]
+    if None not in refusals:
+        return []
+    possible = zip(views, refusals, strict=True)
+    return [view for view, refusal in possible if refusal is None or refusal.passing]
 
 
 def decide(needs: RouteNeeds, views: Sequence[RouteView]) -> RouteDecision:
@@ -172,16 +184,17 @@ def _too_short(_: RouteNeeds, view: RouteView) -> Refusal | None:
     return Refusal(f"its context holds {view.max_context} tokens, {tokens} are needed")
 
 
+# What does not pass comes first: a route that may come back is waited for only where it would do.
 _FILTERS: tuple[Callable[[RouteNeeds, RouteView], Refusal | None], ...] = (
-    _already_tried,
-    _not_ready,
-    _breaker_open,
     _other_label,
     _lacks_capability,
     _elsewhere,
     _unfit,
     _too_expensive,
     _too_short,
+    _already_tried,
+    _not_ready,
+    _breaker_open,
 )
 
 
