@@ -63,3 +63,10 @@ async def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPat
 async def test_a_server_without_upstreams_opens_nothing() -> None:
     async with upstream_routes(Settings(), SystemClock(), Nowhere()) as routes:
         assert routes == ()
+
+
+async def test_what_ends_the_server_comes_out_as_it_was() -> None:
+    entry = UpstreamEntry(name="spare", base_url="http://127.0.0.1:9/v1", serves="m")
+    with pytest.raises(OSError, match="the port is taken"):
+        async with upstream_routes(Settings(upstreams=(entry,)), SystemClock(), Nowhere()):
+            raise OSError("the port is taken")

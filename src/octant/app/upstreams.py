@@ -43,12 +43,12 @@ async def upstream_routes(
         yield ()
         return
     check_ns = settings.routing.upstream_check_ms * NS_PER_MS
-    async with open_session(f"octant/{__version__}") as session, asyncio.TaskGroup() as watching:
+    async with open_session(f"octant/{__version__}") as session:
         providers = [
             UpstreamProvider(_adapter(entry, key, check_ns), session, clock, events)
             for entry, key in zip(settings.upstreams, keys, strict=True)
         ]
-        watches = [watching.create_task(provider.watch()) for provider in providers]
+        watches = [asyncio.create_task(provider.watch()) for provider in providers]
         try:
             # So that who is told that the server has started need not wait for its upstreams.
             await asyncio.gather(*(provider.checked() for provider in providers))
@@ -59,6 +59,7 @@ async def upstream_routes(
         finally:
             for watch in watches:
                 watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
 
 
 def _route(entry: UpstreamEntry) -> Route:
