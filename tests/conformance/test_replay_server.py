@@ -4,11 +4,12 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx2
 import pytest
 
 from octant.cli.output import ExitCode
 from tests.support.cli import CliResult, run_cli
-from tests.support.server import RunningServer
+from tests.support.server import RunningServer, eventually
 
 pytestmark = pytest.mark.server
 
@@ -26,6 +27,13 @@ def _ask(server: RunningServer, text: str, **extras: Any) -> str:
         extra_body={"octant": extras} if extras else None,
     )
     return answered.headers["x-request-id"]
+
+
+def _ready(server: RunningServer, route: str) -> bool:
+    """Whether the route that begins so takes requests."""
+    page = httpx2.get(f"{server.address}/metrics").text
+    states = [s for s in page.splitlines() if s.startswith("octant_engine_state{")]
+    return any(route in s and 'state="ready"' in s and s.endswith(" 1.0") for s in states)
 
 
 def _replay(server: RunningServer, request: str) -> CliResult:
@@ -58,6 +66,7 @@ def test_requests_answered_together_are_found_again_alone(server: RunningServer)
 
 
 def test_the_16_bit_route_is_replayed_on_its_own_artifact(server: RunningServer) -> None:
+    eventually(lambda: _ready(server, "precise@"), "the second route is loaded")
     request = _ask(
         server, "My cat is called Tom. What is my cat called?", model={"labels": ["precise"]}
     )
