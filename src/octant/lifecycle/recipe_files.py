@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn, cast
 
 import msgspec
 
@@ -141,7 +141,7 @@ def _explain(message: str, values: Mapping[str, Any], origin: str) -> NoReturn:
         _fail(FailureKind.MISSING_PARAMETER, f"{origin}: {field} is missing. Add it.", field)
     value: Any = values
     for part in filter(None, where.split(".")):
-        value = value.get(part) if isinstance(value, Mapping) else None  # pyright: ignore[reportUnknownVariableType]  # values of unknown shape
+        value = cast("dict[str, Any]", value).get(part) if isinstance(value, dict) else None
     expected = _PLACE.sub("", message)
     _fail(
         FailureKind.INVALID_VALUE,
@@ -151,7 +151,7 @@ def _explain(message: str, values: Mapping[str, Any], origin: str) -> NoReturn:
 
 
 def _explain_unknown(field: str, table: str, origin: str) -> NoReturn:
-    known = [name for name in _fields_of(table)]
+    known = _fields_of(table)
     near = get_close_matches(field, known, 1)
     instead = f"Did you mean `{near[0]}`?" if near else f"Known are: {', '.join(known)}."
     name = _joined(table, field)
