@@ -67,7 +67,10 @@ def test_causes_that_a_caller_must_tell_apart_have_codes_of_their_own() -> None:
 @each_row
 def test_status_is_an_error_and_says_whose(kind: FailureKind, rule: FailureRule) -> None:
     assert 400 <= rule.status <= 599
-    if rule.blame in (Blame.OCTANT, Blame.PROVIDER):
+    if kind is FailureKind.OUTPUT_INVALID:
+        # The model's fault, but against the caller's own contract, which the caller can change.
+        assert (rule.blame, rule.status) == (Blame.PROVIDER, 422)
+    elif rule.blame in (Blame.OCTANT, Blame.PROVIDER):
         assert rule.status >= 500
     else:
         assert rule.status < 500
@@ -145,5 +148,5 @@ def test_a_failure_knows_its_row_and_an_exception_its_failure() -> None:
 
 def test_both_tracks_have_their_stages_and_share_none() -> None:
     assert len(PREPARATION_STAGES) == 9
-    assert len(REQUEST_STAGES) == 12
+    assert len(REQUEST_STAGES) == 14
     assert set(PREPARATION_STAGES) | set(REQUEST_STAGES) == set(Stage)
