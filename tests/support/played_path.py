@@ -54,6 +54,7 @@ from tests.support.envelopes import PRINCIPAL, envelope, route
 from tests.support.scripted_provider import ScriptedProvider
 
 CLOCK = SystemClock()
+MAX_TURNS = 3
 PRICE = Price(input_nano_usd=NanoUsd(10), output_nano_usd=NanoUsd(100))
 USAGE = Usage(prompt_tokens=16, completion_tokens=2)
 LOST = Broken(Failure(kind=FailureKind.ENGINE_LOST, stage=Stage.DECODE, message="gone"), Usage())
@@ -140,7 +141,7 @@ async def bench(
     execution = Execution(recorder, CLOCK, SystemEntropy(), routes.breakers, ExecutionSettings())
     loop = AgentLoop(execution, broker, governor, recorder, CLOCK)
     parts = PathParts(
-        routes, admission, governor, Sessions(store), broker, execution, loop, settler
+        routes, admission, governor, Sessions(store, MAX_TURNS), broker, execution, loop, settler
     )
     path = RequestPath(parts, recorder, CLOCK, PathSettings(64, 1 << 16))
     try:

@@ -76,6 +76,12 @@ class LimitsSection(Section):
     max_repairs: int = setting(
         3, "Most further tries (`max_repairs`) at an answer that breaks its contract.", ge=0
     )
+    max_session_turns: int = setting(
+        1_000,
+        "Turns that a session keeps; a full one can be read and branched.",
+        chosen_by="far more than any context holds, and a megabyte or so to read",
+        ge=1,
+    )
     max_listed_sessions: int = setting(100, "Sessions in one listing, newest first.", ge=1)
     long_context_bytes: int = setting(
         24_000,

@@ -214,7 +214,7 @@ def _path(settings: Settings, store: Store, shared: _Shared) -> RequestPath:
         routes=shared.routes,
         admission=shared.admission,
         governor=governor,
-        sessions=Sessions(store),
+        sessions=Sessions(store, settings.limits.max_session_turns),
         broker=broker,
         execution=execution,
         loop=AgentLoop(execution, broker, governor, events, clock()),

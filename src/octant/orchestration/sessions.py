@@ -16,10 +16,11 @@ from octant.ports.store import Store
 
 
 class Sessions:
-    """The sessions of a store."""
+    """The sessions of a store; one that stands at `max_turns` can only be read."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, max_turns: int) -> None:
         self._store = store
+        self._max_turns = max_turns
 
     async def open(
         self, envelope: RequestEnvelope, authorise: Callable[[Session], None]
@@ -27,8 +28,8 @@ class Sessions:
         """The conversation so far; None where no session is named.
 
         `authorise` raises Failed before anything about a session that was found is told. Raises
-        Failed(NOT_FOUND), Failed(CONFLICT) when it is not at the expected version, and
-        Failed(RECORD_NOT_STORED) when it cannot be read.
+        Failed(NOT_FOUND), Failed(CONFLICT) when it is not at the expected version,
+        Failed(INVALID_VALUE) when it is full, and Failed(RECORD_NOT_STORED) when it cannot be read.
         """
         use = envelope.session
         if use is None:
@@ -51,6 +52,15 @@ class Sessions:
                     f"The session `{use.id}` is at version {version}, not {use.expected_version}. "
                     "Read it again, then repeat the request.",
                     "octant.session.expected_version",
+                )
+            )
+        if use.store and version >= self._max_turns:
+            raise Failed(
+                _failure(
+                    FailureKind.INVALID_VALUE,
+                    f"The session `{use.id}` has {version} turns, the most that are kept. Branch "
+                    "from an earlier version, begin a new one, or send store: false.",
+                    "octant.session.id",
                 )
             )
         return found
