@@ -27,10 +27,21 @@ from octant.core.sampling import Sampling
 from octant.core.session import Session
 from octant.core.stream import Broken, ChoiceFinished, Completed, ToolCallDelta, ToolRan
 from octant.core.tools import ToolStatus
+from octant.core.units import NanoUsd
 from octant.core.usage import FinishReason, Usage
 from octant.orchestration.hangup import Hangup
 from tests.support.envelopes import PRINCIPAL, chat
-from tests.support.played_path import PRICE, Bench, asked, bench, calls, says, started, text_of
+from tests.support.played_path import (
+    MAX_TURNS,
+    PRICE,
+    Bench,
+    asked,
+    bench,
+    calls,
+    says,
+    started,
+    text_of,
+)
 from tests.support.policies import governor
 from tests.support.scripted_provider import ScriptedProvider
 
@@ -241,6 +252,23 @@ async def test_steps_share_the_token_budget_of_their_request(tmp_path: Path) -> 
     assert second < first - 16
 
 
+async def test_later_calls_are_paid_from_what_is_left_of_the_requests_money(tmp_path: Path) -> None:
+    """The context has 512 tokens and could be paid once; then most of that is gone."""
+    used = Usage(prompt_tokens=16, completion_tokens=400)
+    *called, _ = calls("calculator", '{"expression": "1"}')
+    engine = ScriptedProvider([*called, Completed(used)], says("1."))
+    most = 512 * (PRICE.input_nano_usd + PRICE.output_nano_usd)
+    async with bench(tmp_path, engine) as made:
+        budget = RunBudget(cost_nano_usd=NanoUsd(most))
+        request = asked(tools=TOOLS, budget=budget, sampling=Sampling())
+        assert isinstance((await made.run(request))[1], Completed)
+    second = engine.works[1]
+    prompts = used.prompt_tokens + len(second.prompt_tokens)
+    left = most - prompts * PRICE.input_nano_usd
+    affordable = left // PRICE.output_nano_usd - used.completion_tokens
+    assert second.sampling.max_tokens == affordable
+
+
 async def test_what_must_not_be_recorded_is_not(tmp_path: Path) -> None:
     engine = ScriptedProvider(says("Hi."), says("Hi."))
     async with bench(tmp_path, engine) as made:
@@ -371,6 +399,19 @@ async def test_a_session_is_used_as_far_as_policy_permits_and_that_is_on_record(
         ]
         stored = await made.store.conversation(PRINCIPAL.tenant, SESSION)
         assert stored is not None and stored.session.version == 1
+
+
+async def test_a_full_session_can_only_be_read(tmp_path: Path) -> None:
+    engine = ScriptedProvider(*[says("Hi.")] * (MAX_TURNS + 1))
+    async with bench(tmp_path, engine) as made:
+        await with_session(made)
+        for number in range(1, MAX_TURNS + 1):
+            await made.run(in_session(number, "Hi"))
+        _, full = await made.run(in_session(MAX_TURNS + 1, "Hi"))
+        assert isinstance(full, Broken)
+        assert full.failure.kind is FailureKind.INVALID_VALUE
+        _, read = await made.run(in_session(MAX_TURNS + 2, "Hi", store=False))
+        assert isinstance(read, Completed)
 
 
 async def test_an_unknown_session_is_not_found(tmp_path: Path) -> None:

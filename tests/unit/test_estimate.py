@@ -1,6 +1,9 @@
 """The estimate: what limits are asked for before a prompt has been tokenised."""
 
+from msgspec.structs import replace
+
 from octant.core.content import TokenPrompt
+from octant.core.envelope import OutputContract, ToolGrant
 from octant.core.ids import RouteId
 from octant.core.limits import RunBudget
 from octant.core.route import Price
@@ -40,6 +43,22 @@ def test_without_a_maximum_likely_tokens_are_assumed_and_the_context_could_be_pa
 def test_no_more_is_asked_for_than_the_budget_of_the_request_allows() -> None:
     asked = envelope(input=PROMPT, sampling=Sampling(n=2), budget=RunBudget(tokens=150))
     assert estimate_of(asked, MODEL, 64) == (100, 50, 100 * 10 + 150 * 100)
+
+
+def test_every_call_that_a_run_may_make_is_reserved() -> None:
+    """A tenant's budget is never overspent, so tools and repairs count before they happen."""
+    one = 100 * 10 + 20 * 100
+    ordinary = envelope(input=PROMPT, sampling=Sampling(max_tokens=20))
+    with_tools = replace(ordinary, tools=ToolGrant(allowed=("clock",), max_steps=3))
+    repaired = replace(with_tools, output=OutputContract(json_schema={}, max_repairs=2))
+    costs = [estimate_of(asked, MODEL, 64)[2] for asked in (ordinary, with_tools, repaired)]
+    assert costs == [one, 3 * one, 5 * one]
+    by_money = replace(repaired, budget=RunBudget(cost_nano_usd=NanoUsd(4_000)))
+    by_tokens = replace(repaired, budget=RunBudget(tokens=130))
+    assert estimate_of(by_money, MODEL, 64).max_cost_nano_usd == 4_000
+    assert estimate_of(by_tokens, MODEL, 64).max_cost_nano_usd == 130 * 100
+    too_little = replace(repaired, budget=RunBudget(cost_nano_usd=NanoUsd(1)))
+    assert estimate_of(too_little, MODEL, 64).max_cost_nano_usd == one
 
 
 def test_a_guess_beyond_the_budget_is_no_debt() -> None:

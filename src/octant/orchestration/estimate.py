@@ -17,7 +17,8 @@ _LIKELY_BYTES_PER_TOKEN = 4
 def estimate_of(
     envelope: RequestEnvelope, model: ServedModel, assumed_output_tokens: int
 ) -> Estimate:
-    """Likely tokens and the highest possible cost over all routes of the model."""
+    """Likely tokens of one model call, and the highest possible cost of all that the run may make,
+    over all routes of the model."""
     sampling = envelope.sampling
     likely_prompt = likely_tokens(envelope)
     known = isinstance(envelope.input, TokenPrompt)
@@ -29,12 +30,24 @@ def estimate_of(
         # Assembly holds the request to it, so no limit need be asked for more.
         likely_output = min(likely_output, max(budget - likely_prompt, 0))
         most_output = min(most_output, budget)
+    prices = [deployed.route.price for deployed in model.routes]
     cost = max(
-        most_prompt * deployed.route.price.input_nano_usd
-        + most_output * deployed.route.price.output_nano_usd
-        for deployed in model.routes
+        most_prompt * price.input_nano_usd + most_output * price.output_nano_usd for price in prices
     )
-    return Estimate(likely_prompt, likely_output, NanoUsd(cost))
+    owed = cost * _most_calls(envelope)
+    if budget is not None:
+        dearest = max(max(price.input_nano_usd, price.output_nano_usd) for price in prices)
+        owed = max(cost, min(owed, budget * dearest))
+    if (money := envelope.budget.cost_nano_usd) is not None:
+        # Later calls are held to what is left of it; the first one is refused beyond it.
+        owed = max(cost, min(owed, money))
+    return Estimate(likely_prompt, likely_output, NanoUsd(owed))
+
+
+def _most_calls(envelope: RequestEnvelope) -> int:
+    """Model calls that a run may make: between its tools, and to repair its answer."""
+    steps = envelope.tools.max_steps if envelope.tools.allowed else 1
+    return steps + (envelope.output.max_repairs if envelope.output is not None else 0)
 
 
 def likely_tokens(envelope: RequestEnvelope) -> int:

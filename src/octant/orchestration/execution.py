@@ -287,9 +287,22 @@ def _work(attempt: _Attempt) -> ModelWork:
 
 
 def _max_tokens(attempt: _Attempt) -> int | None:
-    """What fits the chosen route; None leaves it to a provider that makes the prompt itself."""
+    """What fits the chosen route and the request's own money; None leaves it to a provider that
+    makes the prompt itself."""
     envelope, most = attempt.call.envelope, attempt.prompt.package.max_tokens
+    paid = _paid_tokens(attempt)
     if attempt.deployed.prompt is not None:
-        return min(most, attempt.deployed.max_context - attempt.prompt.tokens)
-    bounded = envelope.sampling.max_tokens is not None or envelope.budget.tokens is not None
-    return most if bounded else None
+        most = min(most, attempt.deployed.max_context - attempt.prompt.tokens)
+    elif envelope.sampling.max_tokens is None and envelope.budget.tokens is None:
+        return paid
+    return most if paid is None else min(most, paid)
+
+
+def _paid_tokens(attempt: _Attempt) -> int | None:
+    """Tokens of each answer that the money left to the request pays for; None where all are."""
+    envelope, price = attempt.call.envelope, attempt.deployed.route.price
+    money = envelope.budget.cost_nano_usd
+    if money is None or not price.output_nano_usd:
+        return None
+    left = money - attempt.prompt.tokens * price.input_nano_usd
+    return max(left // (price.output_nano_usd * envelope.sampling.n), 1)
