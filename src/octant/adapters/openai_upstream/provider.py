@@ -7,7 +7,6 @@ wait here in order. A server that cannot be reached takes no work until it lists
 
 import asyncio
 import logging
-from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
@@ -52,8 +51,8 @@ class UpstreamProvider:
         self._checked = asyncio.Event()
         self._places = asyncio.Semaphore(settings.max_connections)
         self._running = 0
-        self._waiting: Counter[Profile] = Counter()
-        self._waiting_tokens: Counter[Profile] = Counter()
+        self._waiting = 0
+        self._waiting_tokens = dict.fromkeys(Profile, 0)
 
     def facts(self) -> ProviderFacts:
         """What is known of it without asking: its name for the model, not what computes it."""
@@ -74,8 +73,10 @@ class UpstreamProvider:
             state=self._state,
             reason=self._reason,
             running=self._running,
-            waiting=self._waiting.total(),
-            waiting_tokens_by_profile=dict(+self._waiting_tokens),
+            waiting=self._waiting,
+            waiting_tokens_by_profile={
+                profile: tokens for profile, tokens in self._waiting_tokens.items() if tokens
+            },
             retry_after_ns=None if ready else self._settings.check_ns,
         )
 
@@ -105,10 +106,8 @@ class UpstreamProvider:
     def check_integrity(self) -> None:
         """Raises AssertionError when the counts of works contradict each other."""
         assert 0 <= self._running <= self._settings.max_connections
-        assert all(count >= 0 for count in self._waiting.values())
-        assert all(count >= 0 for count in self._waiting_tokens.values())
-        if not self._waiting.total():
-            assert not self._waiting_tokens.total()
+        assert all(tokens >= 0 for tokens in self._waiting_tokens.values())
+        assert bool(self._waiting) == any(self._waiting_tokens.values())
 
     async def _answer(self, work: ModelWork) -> AsyncGenerator[StreamItem, None]:
         prompt_tokens = wire.prompt_bytes(work) // BYTES_PER_TOKEN + 1
@@ -162,7 +161,7 @@ class UpstreamProvider:
         settings = self._settings
         left_ns = work.deadline_ns - self._clock.monotonic_ns()
         limit_ns = max(min(settings.first_byte_ns, left_ns // 2), 0)
-        self._waiting[work.profile] += 1
+        self._waiting += 1
         self._waiting_tokens[work.profile] += prompt_tokens
         try:
             async with asyncio.timeout(s_from_ns(limit_ns)):
@@ -170,7 +169,7 @@ class UpstreamProvider:
         except TimeoutError as error:
             raise Failed(failures.crowded(settings.route, settings.max_connections)) from error
         finally:
-            self._waiting[work.profile] -= 1
+            self._waiting -= 1
             self._waiting_tokens[work.profile] -= prompt_tokens
         self._running += 1
         try:
