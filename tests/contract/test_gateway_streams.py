@@ -10,9 +10,10 @@ import pytest
 
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import FailureKind
-from octant.core.stream import StreamItem, TextDelta
+from octant.core.stream import StreamItem, TextDelta, ToolRan
 from octant.gateway.settings import GatewaySettings
 from tests.support.gateway import HELLO, STARTED, Gateway, Script, broken, running_gateway, says
+from tests.support.run_summaries import ANSWER
 
 SETTINGS = GatewaySettings(
     keep_alive_interval_ms=40, idle_timeout_ms=60_000, slow_reader_timeout_ms=60_000
@@ -248,6 +249,21 @@ async def test_a_request_in_the_queue_or_in_prefill_is_not_idle(
     settings = msgspec.structs.replace(SETTINGS, idle_timeout_ms=60)
     async with running_gateway(settings) as gateway:
         gateway.path.script = slow_to_start
+        response = await gateway.chat(stream=True)
+    assert data_of(response.text)[-1] == "[DONE]"
+
+
+async def test_a_model_call_after_a_tool_may_wait_as_the_first_one() -> None:
+    async def slow_to_go_on(_: RequestEnvelope) -> AsyncIterator[StreamItem]:
+        for item in (*HELLO[:2], ToolRan("clock", "{}", ANSWER)):
+            yield item
+        await asyncio.sleep(0.3)
+        for item in HELLO[2:]:
+            yield item
+
+    settings = msgspec.structs.replace(SETTINGS, idle_timeout_ms=60)
+    async with running_gateway(settings) as gateway:
+        gateway.path.script = slow_to_go_on
         response = await gateway.chat(stream=True)
     assert data_of(response.text)[-1] == "[DONE]"
 

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import jsonschema_rs
+from msgspec.structs import replace
 
 from octant.core.failure import Failure, FailureKind
 from octant.core.ids import RequestId, RouteId, TraceId
@@ -118,6 +119,21 @@ def test_a_tool_is_shown_with_what_it_was_given_and_gave() -> None:
     (tool,) = whole(STARTED, RAN, STOP, end=Completed(USAGE, run_summary()))["tools"]
     assert (tool["status"], tool["side_effect"]) == ("succeeded", "read")
     assert (tool["arguments"], tool["result"]) == ('{"expression":"6*7"}', "42")
+
+
+def test_calls_with_one_id_are_each_shown_with_their_own_result() -> None:
+    """Upstreams can begin to count anew with every answer."""
+    answers = [replace(ANSWER.outcome, step=step) for step in (1, 2, 3)]
+    ran = [RAN._replace(answer=ANSWER._replace(outcome=outcome)) for outcome in answers[:2]]
+    ran[1] = ran[1]._replace(arguments="{}", answer=ran[1].answer._replace(content="7"))
+    summary = run_summary(tools=tuple(answers))
+    tools = whole(STARTED, *ran, STOP, end=Completed(USAGE, summary))["tools"]
+    assert [(tool["step"], tool["result"]) for tool in tools] == [(1, "42"), (2, "7"), (3, None)]
+
+
+def test_a_run_starts_once_however_many_routes_were_tried() -> None:
+    names = [event["type"] for event in events(STARTED, STARTED, STOP, end=Completed(USAGE))]
+    assert names.count("run.started") == 1
 
 
 def test_structured_output_is_there_when_it_was_checked() -> None:

@@ -20,7 +20,7 @@ from starlette.types import Receive
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import DEFECT, Failed, Failure, FailureKind
 from octant.core.stage import Stage
-from octant.core.stream import Broken, Completed, Started, StreamItem, TextDelta
+from octant.core.stream import Broken, Completed, Started, StreamItem, TextDelta, ToolRan
 from octant.core.units import NS_PER_MS, s_from_ns
 from octant.core.usage import Usage
 from octant.gateway.body import ClientGone
@@ -138,8 +138,7 @@ class StreamExchange(Exchange):
         """The failure that ended the path, where one did."""
         async with self._items() as items:
             async for item in items:
-                if self._spoke_ns is not None or _is_generated(item):
-                    self._spoke_ns = self._clock.monotonic_ns()
+                self._heard(item)
                 if isinstance(item, Broken):
                     return item
                 if isinstance(item, Completed):
@@ -149,6 +148,13 @@ class StreamExchange(Exchange):
                 if data:
                     await self._write(data)
         raise Failed(_NO_END)
+
+    def _heard(self, item: StreamItem) -> None:
+        """After a tool has run, the next model call may wait as the first one did."""
+        if isinstance(item, ToolRan):
+            self._spoke_ns = None
+        elif self._spoke_ns is not None or _is_generated(item):
+            self._spoke_ns = self._clock.monotonic_ns()
 
     async def _write(self, data: bytes) -> None:
         async with self._turn:

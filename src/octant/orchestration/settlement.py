@@ -87,7 +87,9 @@ class Settler:
             stored = True
         except Failed as error:
             ended = _unstored(account, ended, error.failure, events, now_ns)
-            self._keeps_records = error.failure.kind is not FailureKind.RECORD_NOT_STORED
+            # Only a record that was kept proves that records are kept again.
+            if error.failure.kind is FailureKind.RECORD_NOT_STORED:
+                self._keeps_records = False
         finally:
             if account.admitted is not None:
                 outcome = ended.outcome

@@ -106,8 +106,8 @@ class WholeRun:
         if end.summary is None:
             return self._unsummarised(end)
         report = report_of(end.summary)
-        said = {tool.call_id: tool for tool in self._tools}
-        return replace(report, tools=[said.get(tool.call_id, tool) for tool in report.tools])
+        # Ids of calls are a model's own and can repeat; both are in the order of the calls.
+        return replace(report, tools=[*self._tools, *report.tools[len(self._tools) :]])
 
     def _unsummarised(self, end: Completed | Broken) -> RunReport:
         """What the edge knows by itself of a run that it ended."""
@@ -179,6 +179,7 @@ class RunStream:
     def __init__(self, answering: Answering) -> None:
         self._answering = answering
         self._whole = WholeRun(answering)
+        self._begun = False
         self._number = 0
 
     def events(self, item: StreamItem) -> bytes:
@@ -192,7 +193,8 @@ class RunStream:
             case ToolRan():
                 shown = self._whole.ran(item)
                 return self._write(RunToolFinished(sequence_number=self._number, tool=shown))
-            case Started():
+            case Started() if not self._begun:
+                self._begun = True
                 return self._write(self._started(item))
             case _:
                 return b""
