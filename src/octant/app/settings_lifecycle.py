@@ -15,8 +15,8 @@ class DeploymentsSection(Section):
         8, "Deployments that may run at once.", chosen_by="each is a process of its own", ge=1
     )
     drain_grace_ms: int = setting(
-        300_000,
+        3_600_000,
         "How long requests may go on in a route that is drained.",
-        chosen_by="the longest deadline of a profile that people wait for",
+        chosen_by="the longest deadline of any profile, so that draining ends no request",
         ge=0,
     )
