@@ -142,6 +142,34 @@ async def test_a_source_supports_a_sentence_from_which_policy_takes_a_value(tmp_
         assert text_of(items) == "Jane answers under [redacted:email] at night. [1]"
 
 
+async def test_words_of_a_schema_are_screened_where_a_model_or_a_record_gets_them(
+    tmp_path: Path,
+) -> None:
+    schema = {"properties": {"card": {"enum": [CARD]}}, "required": ["card", f"of {CARD}"]}
+    contract = OutputContract(json_schema=schema, max_repairs=1)
+    engine = ScriptedProvider(says('{"card": "5"}'), says('{"card": "5"}'))
+    async with bench(tmp_path, engine) as made:
+        request = asked(output=contract)
+        _, last = await made.run(request)
+        assert isinstance(last, Broken)
+        assert last.failure.kind is FailureKind.OUTPUT_INVALID
+        assert "<CARD_1>" in str(engine.works[1].input)
+        kept = (await made.store.outcome(request.request_id), engine.works[1].input)
+        assert CARD not in str(kept)
+
+
+async def test_names_of_calls_are_guarded_too(tmp_path: Path) -> None:
+    mine = ToolDefinition(name="mine", parameters={"type": "object"})
+    given = ChatInput(messages=chat("Hi").messages, tools=(mine,))
+    engine = ScriptedProvider(calls(f"send {SECRET} ", "{}"))
+    async with bench(tmp_path, engine) as made:
+        await with_session(made)
+        items, last = await made.run(asked(input=given, session=SessionUse(id=SESSION)))
+        assert isinstance(last, Completed)
+        assert SECRET not in str(items)
+        assert SECRET not in str(await made.store.conversation(PRINCIPAL.tenant, SESSION))
+
+
 async def test_no_answer_passes_unchecked_beside_a_proposed_call(tmp_path: Path) -> None:
     """Neither another choice, nor what is said in the same one."""
     mine = ToolDefinition(name="mine", parameters={"type": "object"})

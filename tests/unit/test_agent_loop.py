@@ -252,6 +252,18 @@ async def test_steps_share_the_token_budget_of_their_request(tmp_path: Path) -> 
     assert second < first - 16
 
 
+async def test_calls_answered_before_a_later_one_is_refused_are_paid_for(tmp_path: Path) -> None:
+    used = Usage(prompt_tokens=16, completion_tokens=250)
+    *called, _ = calls("calculator", '{"expression": "1"}')
+    async with bench(tmp_path, ScriptedProvider([*called, Completed(used)])) as made:
+        request = asked(tools=TOOLS, budget=RunBudget(tokens=300), sampling=Sampling())
+        _, last = await made.run(request)
+        assert isinstance(last, Broken)
+        assert last.failure.kind is FailureKind.INSUFFICIENT_QUOTA
+        outcome = await made.outcome(request)
+        assert outcome.cost_nano_usd == 16 * PRICE.input_nano_usd + 250 * PRICE.output_nano_usd
+
+
 async def test_later_calls_are_paid_from_what_is_left_of_the_requests_money(tmp_path: Path) -> None:
     """The context has 512 tokens and could be paid once; then most of that is gone."""
     used = Usage(prompt_tokens=16, completion_tokens=400)
@@ -351,6 +363,8 @@ async def test_a_session_that_moved_on_meanwhile_makes_its_request_a_conflict(
         assert stored is not None and stored.session.version == 1
         outcome = await made.store.outcome(asked(1).request_id)
         assert outcome is not None and outcome.status is OutcomeStatus.PARTIAL
+        # It was answered, so it is owed; else whoever asks twice at once would pay for one.
+        assert outcome.cost_nano_usd == 16 * PRICE.input_nano_usd + PRICE.output_nano_usd
 
 
 async def test_a_session_that_is_only_read_stays_as_it_is(tmp_path: Path) -> None:

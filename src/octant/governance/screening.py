@@ -240,10 +240,11 @@ def _parts(message: Message, text: str) -> tuple[Part, ...]:
 
 
 def _call(call: ToolCall, screen: Screen, where: Where, choices: Choices) -> ToolCall:
+    name = screen.text(call.name, where, choices)
     arguments = screen.json(call.arguments, where, choices)
-    if arguments == call.arguments:
+    if name == call.name and arguments == call.arguments:
         return call
-    return msgspec.structs.replace(call, arguments=arguments)
+    return msgspec.structs.replace(call, name=name, arguments=arguments)
 
 
 def _merged(values: list[Edit], literals: list[Edit]) -> list[Edit]:

@@ -180,7 +180,8 @@ class StreamGuard:
         self._account(lane, released)
         if not released.text and item.id is None and item.name is None:
             return ()
-        return (item._replace(arguments=released.text),)
+        name = item.name and self._whole(item.name, as_json=False)
+        return (item._replace(name=name, arguments=released.text),)
 
     def _finish(self, item: ChoiceFinished) -> Sequence[StreamItem]:
         content = self._contents[item.choice]

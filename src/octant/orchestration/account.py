@@ -13,7 +13,7 @@ from octant.admission.control import Admitted
 from octant.core.content import Message
 from octant.core.envelope import RequestEnvelope
 from octant.core.evidence import Citation, Evidence
-from octant.core.failure import Billed, Failure, FailureKind
+from octant.core.failure import Billed, Blame, Failure, FailureKind
 from octant.core.manifest import ExecutionManifest
 from octant.core.outcome import OutcomeStatus
 from octant.core.recording import RecordedStep, Recording
@@ -211,7 +211,7 @@ class RunAccount:
 
     def cost(self, failure: Failure | None) -> NanoUsd:
         """Nano-USD owed: tokens times price, as far as the failure's rule lets them be billed."""
-        billed = Billed.USED if failure is None else failure.rule.billed
+        billed = Billed.USED if failure is None or _refuses(failure) else failure.rule.billed
         return NanoUsd(sum(_owed(charge, billed) for charge in self._charges_so_far()))
 
     def _close(self, answering: _Answering, usage: Usage) -> None:
@@ -224,6 +224,11 @@ class RunAccount:
         if answering is None or not answering.spoke:
             return self._charges
         return [*self._charges, _Charge(answering.route.price, answering.usage)]
+
+
+def _refuses(failure: Failure) -> bool:
+    """Whether it is a refusal: it costs nothing itself, and calls answered before it are owed."""
+    return failure.rule.blame in (Blame.CALLER, Blame.TENANT)
 
 
 def _owed(charge: _Charge, billed: Billed) -> int:

@@ -12,6 +12,7 @@ what was decided about a call is on record however it ended.
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -207,11 +208,22 @@ class AgentLoop:
         if not checked.problems or not prepared.checked_first:
             return False
         if not progress.may_repair:
-            raise Failed(_invalid(checked))
+            tenant = prepared.envelope.principal.tenant
+            problems = self._governor.telemetry_text(tenant, _listed(checked.problems))
+            raise Failed(_invalid(problems, len(checked.problems)))
         progress.repairs += 1
-        asked = repair_messages(prepared.envelope.output, turn.text(0), checked.problems)
+        asked = repair_messages(
+            prepared.envelope.output,
+            turn.text(0),
+            checked.problems,
+            partial(self._as_input, prepared),
+        )
         progress.said = (*progress.said, *asked)
         return True
+
+    def _as_input(self, prepared: Prepared, text: str) -> str:
+        tenant = prepared.envelope.principal.tenant
+        return self._governor.screen_text(tenant, Where.INPUT, text, prepared.vault).text
 
     def _decide(self, account: RunAccount, stage: Stage, verdict: Verdict) -> None:
         """Records a verdict that found something."""
@@ -259,14 +271,15 @@ def _result(call: ToolCall, content: str) -> Message:
     )
 
 
-def _invalid(checked: CheckedOutput) -> Failure:
+def _invalid(problems: str, count: int) -> Failure:
+    """`problems` are as telemetry may have them: they name values of the schema, and are stored."""
     return Failure(
         kind=FailureKind.OUTPUT_INVALID,
         stage=Stage.VALIDATION,
         message="The model's answer does not meet the output contract and was not passed on: "
-        f"{_listed(checked.problems)} Ask differently, allow more repairs, or relax the contract.",
+        f"{problems} Ask differently, allow more repairs, or relax the contract.",
         param="octant.output",
-        detail={"problems": len(checked.problems)},
+        detail={"problems": count},
     )
 
 

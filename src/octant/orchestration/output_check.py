@@ -8,7 +8,7 @@ would break on it too. With `require_citations` every choice needs a mark whose 
 Problems never repeat what was said.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from octant.context.citations import check
@@ -75,15 +75,20 @@ def check_output(
 
 
 def repair_messages(
-    contract: OutputContract | None, answer: str, problems: Sequence[str]
+    contract: OutputContract | None,
+    answer: str,
+    problems: Sequence[str],
+    treated: Callable[[str], str] = str,
 ) -> tuple[Message, ...]:
     """The answer and what is wrong with it, for one more try.
+
+    Names and values of the schema are words of the caller's; a model sees them `treated`.
 
     With a contract over an object the try is to extract its fields from the answer: that is a task
     of its own, which small models manage where they fail to answer in a form at once.
     """
-    listed = "\n".join(f"- {problem}" for problem in problems)
-    keys = ", ".join(_keys(contract))
+    listed = treated("\n".join(f"- {problem}" for problem in problems))
+    keys = treated(", ".join(_keys(contract)))
     again = (
         f"Extract {keys} as JSON.\n\n{answer}"
         if keys
