@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +27,18 @@ from octant.core.limits import RunBudget
 from octant.core.outcome import OutcomeStatus
 from octant.core.sampling import Sampling
 from octant.core.session import Session
-from octant.core.stream import Broken, ChoiceFinished, Completed, ToolCallDelta, ToolRan
+from octant.core.stream import (
+    Broken,
+    ChoiceFinished,
+    Completed,
+    StreamItem,
+    ToolCallDelta,
+    ToolRan,
+)
 from octant.core.tools import ToolStatus
 from octant.core.units import NanoUsd
 from octant.core.usage import FinishReason, Usage
+from octant.core.work import ModelWork
 from octant.orchestration.hangup import Hangup
 from tests.support.envelopes import PRINCIPAL, chat
 from tests.support.played_path import (
@@ -134,16 +144,26 @@ async def test_a_route_that_calls_tools_when_it_must_not_gets_no_further_call(
         assert called == answered
 
 
+class Watched(ScriptedProvider):
+    """Says when its first answer is over; a tool is started in the same step."""
+
+    def __init__(self, *scripts: Sequence[StreamItem]) -> None:
+        super().__init__(*scripts)
+        self.over = asyncio.Event()
+
+    @asynccontextmanager
+    async def generate(self, work: ModelWork) -> AsyncGenerator[AsyncIterator[StreamItem], None]:
+        async with super().generate(work) as items:
+            yield items
+        self.over.set()
+
+
 async def test_a_tool_that_a_leaving_caller_stops_is_on_record(tmp_path: Path) -> None:
-    engine = ScriptedProvider(calls("calculator", '{"expression": "1"}'))
+    engine = Watched(calls("calculator", '{"expression": "1"}'))
     async with bench(tmp_path, engine) as made:
         request = asked(tools=TOOLS)
         running = asyncio.create_task(made.run(request))
-        # The tool is started in the same step in which the engine is left.
-        for _ in range(1_000):
-            if engine.works and not engine.open:
-                break
-            await asyncio.sleep(0)
+        await engine.over.wait()
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         outcome = await made.outcome(request)
