@@ -6,13 +6,13 @@
 Law: what is returned has been verified by digest; nothing is served from files that were not.
 """
 
-from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
 from octant.adapters.huggingface.hub import HuggingFaceHub
 from octant.adapters.openvino.exporter import SubprocessExporter
 from octant.adapters.system.clock import SystemClock
+from octant.app.artifacts import bundled_root
 from octant.app.settings import Settings
 from octant.core.stage import PREPARATION_STAGES, Stage
 from octant.preparation.checkpoint import resolve_source
@@ -39,7 +39,7 @@ class ModelSource(NamedTuple):
 
 def bundled_directory() -> Path:
     """Where the package keeps its own model."""
-    return Path(str(files("octant"))) / "bundled" / BUNDLED_NAME
+    return bundled_root() / BUNDLED_NAME
 
 
 def find_model(settings: Settings, report: Report) -> ModelSource:
