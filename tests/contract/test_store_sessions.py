@@ -1,6 +1,7 @@
 """What every implementation of the Store port promises of sessions."""
 
 import asyncio
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -292,6 +293,21 @@ async def test_deleting_removes_recordings_of_requests_that_added_no_turn(store:
     await store.delete_session(ACME.id, session_id(1))
     assert await store.recording(request_id(1)) is None
     assert await store.recording(request_id(2)) == recording(2)
+
+
+async def test_nothing_of_a_deleted_session_stays_on_the_disk(store: Store, tmp_path: Path) -> None:
+    """Nor in the log that the file is written from, while the server goes on running."""
+
+    def on_disk() -> bool:
+        return any(b"4111 1111" in path.read_bytes() for path in tmp_path.iterdir())
+
+    await store.put_session(session(1))
+    turn = append(1, session=1, version=0, placeholders={"<CARD_1>": "4111 1111 1111 1111"})
+    await store.settle(msgspec.structs.replace(settlement(1), session=turn))
+    assert on_disk()
+    assert await store.delete_session(ACME.id, session_id(1))
+    await store.put_session(session(2))
+    assert not on_disk()
 
 
 async def test_a_branch_outlives_its_parent(store: Store) -> None:

@@ -77,6 +77,20 @@ async def check_writable(connection: AsyncConnection) -> None:
         await connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
 
 
+async def empty_log(connection: AsyncConnection) -> bool:
+    """Moves what the write-ahead log holds into the file, so that nothing older is left in it.
+
+    False when readers kept it from being emptied. Raises sqlite3.Error; not within a transaction.
+    """
+    raw = await connection.get_raw_connection()
+    driver = raw.driver_connection
+    assert driver is not None, "the connection is open"
+    cursor = await driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    busy, *_ = await cursor.fetchone()
+    await cursor.close()
+    return not busy
+
+
 def schema_version(connection: Connection) -> str | None:
     """The revision of the file, None when it is new. Costs a query, no import of alembic."""
     if not connection.dialect.has_table(connection, "alembic_version"):

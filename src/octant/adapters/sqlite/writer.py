@@ -9,14 +9,15 @@ the file fails them all without waiting for each. The audit chain's head moves w
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from octant.adapters.sqlite import chain, failures, settling
-from octant.adapters.sqlite.changes import Change
+from octant.adapters.sqlite import chain, database, failures, settling
+from octant.adapters.sqlite.changes import Change, DeleteSession
 from octant.adapters.sqlite.rows import Row, SettlementRows
 from octant.adapters.sqlite.settings import SqliteSettings
 from octant.core.audit import ChainHead
@@ -100,6 +101,7 @@ class GroupWriter:
             if waiting:
                 await self._commit(waiting)
                 await self._prune()
+                await self._forget([item.write for item in waiting])
 
     async def _next_batch(self) -> list[_Waiting | None]:
         """At least one entry; None, the end, is always the last."""
@@ -174,6 +176,19 @@ class GroupWriter:
                 )
         except SQLAlchemyError as error:
             _log.warning("old traces were not removed: %s", error)
+
+
+    async def _forget(self, writes: Sequence[Write]) -> None:
+        """What was deleted on request is not left in the write-ahead log either."""
+        if not any(isinstance(write, DeleteSession) for write in writes):
+            return
+        try:
+            emptied = await database.empty_log(self._connection)
+        except sqlite3.Error as error:
+            _log.warning("what was deleted may be in the write-ahead log still: %s", error)
+            return
+        if not emptied:
+            _log.warning("what was deleted may be in the write-ahead log still: it is being read")
 
 
 async def _changed(change: Change, connection: AsyncConnection) -> bool | Failed:
