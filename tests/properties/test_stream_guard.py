@@ -1,5 +1,7 @@
 """The stream guard: what comes out depends on the text alone, and never holds what is rejected."""
 
+import json
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -43,8 +45,8 @@ SCRAPS = (
     *VALUES, " ", "  ", "\n", ", ", ".", "-", "--", "-----", "(", "+", "@", ":", "=", "/", "<", ">",
     '"', "password=", "api_key: ", "Bearer ", "SSN ", "hunter2xyz", "a8f5f167f44f4964e6c998dee8",
     "1", "12", "2024", "4111", "A", "AB", "Zoe", "the", "is", "de", "x", "word", "sk", "eyJ",
-    "<CARD_1>", "<CARD_", "1>", "<EMAIL_1>", "é", "中文", "oct_", "\u200b", "\u00a0", "４", "\u0301", "_",
-    "-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0BAQEFAAS",
+    "<CARD_1>", "<CARD_", "1>", "<EMAIL_1>", "é", "中文", "oct_", "\u200b", "\u00a0", "４",
+    "\u0301", "_", "-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----", "MIIEvQIBADANBgkqhkiG9w0BAQEFAAS",
     "z" * 600, "9a" * 300, "::", "fe80", "10.0.0",
 )  # fmt: skip
 texts = st.lists(st.sampled_from(SCRAPS), max_size=14).map("".join)
@@ -143,6 +145,21 @@ def test_a_text_cut_where_nothing_is_open_reads_the_same_in_parts(first: str, se
 def test_tokens_are_neither_lost_nor_doubled(text: str, sizes: list[int]) -> None:
     pieces = in_pieces(text, sizes)
     items = fed(STRICT.guard(TENANT, vault(), 1), pieces)
+    tokens = [t for item in items if isinstance(item, TextDelta) for t in item.tokens]
+    assert tokens == list(range(len(pieces)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(texts, st.sampled_from((1, 4111111111111111, None)), st.booleans(), cuts)
+@example("x\u200b", 4111111111111111, False, [])
+def test_an_answer_in_json_stays_json_however_it_is_cut(
+    text: str, number: int | None, spelled: bool, sizes: list[int]
+) -> None:
+    said = json.dumps({"text": text, "number": number}, ensure_ascii=spelled)
+    pieces = in_pieces(said, sizes)
+    items = fed(STRICT.guard(TENANT, vault(), 1, as_json=True), pieces)
+    assert text_of(items) == text_of(fed(STRICT.guard(TENANT, vault(), 1, as_json=True), [said]))
+    assert set(json.loads(text_of(items))) == {"text", "number"}
     tokens = [t for item in items if isinstance(item, TextDelta) for t in item.tokens]
     assert tokens == list(range(len(pieces)))
 

@@ -14,6 +14,7 @@ Edit = tuple[int, int, str]
 """From, to, and what is to stand there instead; in order, none within another."""
 
 QUOTE = '"'
+ESCAPED_QUOTE = '\\"'
 _UNICODE_LENGTH = len("\\u0041")
 _UNIT = re.compile(r"\\u[0-9A-Fa-f]{4}|\\.|.", re.DOTALL)
 _UNFINISHED = re.compile(r"\\(?:u[0-9A-Fa-f]{0,3})?\Z")

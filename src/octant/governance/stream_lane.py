@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
-from octant.governance.json_text import QUOTE, JsonUnits, inside, meaning
+from octant.governance.json_text import ESCAPED_QUOTE, QUOTE, JsonUnits, inside, meaning
 from octant.governance.pii.kinds import PiiAction, PiiKind
 from octant.governance.pii.plain import plain_character
 from octant.governance.pii.recognise import LOOK_BEHIND, Recogniser
@@ -255,7 +255,12 @@ class StreamLane:
         units = self._spelled[:count]
         del self._spelled[:count]
         if self._json is not None:
-            self._quotes += units.count(QUOTE)
+            self._quotes += sum(map(_is_quote, units))
         elif not self._spelled:
             self._spelled = None
         return "".join(units)
+
+
+def _is_quote(spelled: str) -> bool:
+    """Whether a string begins or ends here; what shows nothing may stand before the quote."""
+    return spelled.endswith(QUOTE) and not spelled.endswith(ESCAPED_QUOTE)
