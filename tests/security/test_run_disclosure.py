@@ -6,19 +6,27 @@ from octant.core.content import ChatInput, ToolDefinition
 from octant.core.envelope import ContextPolicy, OutputContract, SessionUse, ToolGrant
 from octant.core.evidence import Document
 from octant.core.failure import FailureKind
-from octant.core.ids import ActorId, SessionId
 from octant.core.sampling import Sampling
-from octant.core.session import Session
 from octant.core.stream import Broken, ChoiceFinished, Completed, TextDelta, ToolCallDelta
 from octant.core.usage import FinishReason, Usage
 from octant.core.verdict import Decision
 from octant.orchestration.hangup import Hangup
 from tests.support.envelopes import PRINCIPAL, chat
-from tests.support.played_path import LOST, Bench, asked, bench, calls, says, started, text_of
+from tests.support.played_path import (
+    LOST,
+    SESSION,
+    Bench,
+    asked,
+    bench,
+    calls,
+    says,
+    started,
+    text_of,
+    with_session,
+)
 from tests.support.policies import governor
 from tests.support.scripted_provider import ScriptedProvider
 
-SESSION = SessionId("ses_" + "0" * 32)
 SECRET = "sk-proj-abcdefghijklmnop1234567890ABCDEFGHIJ"
 EMAIL = "jane@example.com"
 CARD = "4111111111111111"
@@ -26,17 +34,6 @@ CALCULATOR = ToolGrant(allowed=("calculator",), max_steps=2)
 CARD_NUMBER = OutputContract(
     json_schema={"properties": {"card": {"type": "integer"}}, "required": ["card"]}, max_repairs=0
 )
-
-
-async def with_session(made: Bench) -> None:
-    head = Session(
-        id=SESSION,
-        tenant=PRINCIPAL.tenant,
-        actor=ActorId("alice"),
-        created_unix_ns=0,
-        updated_unix_ns=0,
-    )
-    await made.store.put_session(head)
 
 
 async def actions(made: Bench) -> list[tuple[str, str, str]]:

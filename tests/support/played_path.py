@@ -20,11 +20,14 @@ from octant.admission.settings import AdmissionSettings
 from octant.app.model_source import bundled_directory
 from octant.app.policy_file import built_in_policy
 from octant.context.chat_template import ChatTemplate
+from octant.core.content import ChatInput, Role
 from octant.core.envelope import RequestEnvelope
 from octant.core.failure import Failure, FailureKind
+from octant.core.ids import ActorId, SessionId
 from octant.core.limits import Deadline, DeadlineOrigin
 from octant.core.outcome import Outcome
 from octant.core.route import Price
+from octant.core.session import Session
 from octant.core.stage import Stage
 from octant.core.stream import (
     Broken,
@@ -55,6 +58,7 @@ from tests.support.scripted_provider import ScriptedProvider
 
 CLOCK = SystemClock()
 MAX_TURNS = 3
+SESSION = SessionId("ses_" + "0" * 32)
 PRICE = Price(input_nano_usd=NanoUsd(10), output_nano_usd=NanoUsd(100))
 USAGE = Usage(prompt_tokens=16, completion_tokens=2)
 LOST = Broken(Failure(kind=FailureKind.ENGINE_LOST, stage=Stage.DECODE, message="gone"), Usage())
@@ -90,6 +94,13 @@ def text_of(items: Sequence[StreamItem]) -> str:
     return "".join(item.text for item in items if isinstance(item, TextDelta))
 
 
+def shown(engine: ScriptedProvider, step: int) -> list[tuple[Role, str]]:
+    """What the model was shown in its n-th call (from 1), as roles and texts."""
+    given = engine.works[step - 1].input
+    assert isinstance(given, ChatInput)
+    return [(message.role, message.text) for message in given.messages]
+
+
 class Bench(NamedTuple):
     """A path over played engines, with what it leaves behind in reach."""
 
@@ -118,6 +129,18 @@ class Bench(NamedTuple):
         assert stored is not None
         self.admission.check_integrity()
         return stored
+
+
+async def with_session(made: Bench) -> None:
+    """An empty session of the caller's."""
+    session = Session(
+        id=SESSION,
+        tenant=PRINCIPAL.tenant,
+        actor=ActorId("alice"),
+        created_unix_ns=0,
+        updated_unix_ns=0,
+    )
+    await made.store.put_session(session)
 
 
 @asynccontextmanager
