@@ -25,6 +25,15 @@ def test_a_call_of_an_own_tool_does_not_concern_the_caller() -> None:
     assert [turn.take(item) for item in SAID] == [True, True, False, False, False, True, True]
 
 
+def test_proposed_calls_are_numbered_from_zero_whatever_is_called_besides() -> None:
+    turn = gathered()
+    shown = [turn.shown(item) for item in SAID if turn.take(item)]
+    assert shown == [*SAID[:2], ToolCallDelta(0, 0, "call_2", "open_door", "{}"), SAID[-1]]
+    assert [
+        call.id for message in turn.messages(unanswered=False) for call in message.tool_calls
+    ] == ["call_2"]
+
+
 def test_calls_are_put_together_from_their_deltas() -> None:
     turn = gathered()
     for item in SAID:

@@ -109,7 +109,7 @@ class AgentLoop:
                     if isinstance(item, Started | Completed | Broken):
                         passed = (item,)
                     else:
-                        passed = guard.feed(item) if turn.take(item) else ()
+                        passed = guard.feed(turn.shown(item)) if turn.take(item) else ()
                     for out in passed:
                         if progress.passes(out):
                             yield out

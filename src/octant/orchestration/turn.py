@@ -30,6 +30,15 @@ class Turn:
                 pass
         return True
 
+    def shown(self, item: StreamItem) -> StreamItem:
+        """The item as the caller sees it: proposed calls are numbered without those between them
+        that are Octant's own. Clients take the numbers for places in a list."""
+        if not isinstance(item, ToolCallDelta):
+            return item
+        calls = self._calls[item.choice].items()
+        hidden = sum(place < item.call and self._owned(call.name) for place, call in calls)
+        return item._replace(call=item.call - hidden) if hidden else item
+
     @property
     def own_calls(self) -> Sequence[ToolCall]:
         """Calls of Octant's tools in the first answer, in order; only one answer may have them."""
