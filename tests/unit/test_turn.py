@@ -1,4 +1,4 @@
-"""A turn: own calls stay inside, everything else concerns the caller, what was said is kept whole."""
+"""A turn: own calls stay inside, all else concerns the caller, what was said is kept whole."""
 
 from octant.core.content import Message, Role, TextPart, ToolCall
 from octant.core.stream import ChoiceFinished, StreamItem, TextDelta, ToolCallDelta
