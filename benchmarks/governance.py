@@ -2,8 +2,9 @@
 
     python benchmarks/governance.py
 
-Processor time, the best of several rounds, so that other work on the machine disturbs least. `plain` is
-prose without digits, `numbers` an invoice, `values` has a card and an address in every line.
+Processor time, the best of several rounds, so that other work on the machine disturbs least.
+`plain` is prose without digits, `numbers` an invoice, `values` has a card and an address in every
+line.
 """
 
 import time

@@ -15,7 +15,7 @@ class ToolsSection(Section):
     timeout_ms: int = setting(
         5_000,
         "Longest run of a tool; the deadline of its request may end it sooner.",
-        chosen_by="a call of a built-in tool takes 27 to 29 ms, most of it the start of its process",
+        chosen_by="a built-in tool takes 27 to 29 ms, most of it the start of its process",
         ge=1,
     )
     max_concurrent: int = setting(

@@ -22,8 +22,8 @@ class ModelWork(Record, frozen=True, kw_only=True):
     the provider makes the prompt itself: then `prompt_tokens` is empty and it may be None.
 
     `cache_salt` separates prefix caches: two works share cached blocks only when it is equal.
-    `seed` is always set, so that a replay draws the same tokens. `span_id` is the attempt's own, for
-    engines that continue the trace.
+    `seed` is always set, so that a replay draws the same tokens. `span_id` is the attempt's own,
+    for engines that continue the trace.
     """
 
     request_id: RequestId

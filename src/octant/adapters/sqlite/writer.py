@@ -177,7 +177,6 @@ class GroupWriter:
         except SQLAlchemyError as error:
             _log.warning("old traces were not removed: %s", error)
 
-
     async def _forget(self, writes: Sequence[Write]) -> None:
         """What was deleted on request is not left in the write-ahead log either."""
         if not any(isinstance(write, DeleteSession) for write in writes):
