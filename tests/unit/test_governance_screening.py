@@ -170,6 +170,13 @@ def test_tokens_cannot_be_screened_and_it_is_said(rules: str, decision: Decision
     assert result.envelope.input == TokenPrompt(tokens=(1, 2))
 
 
+def test_tokens_are_not_recorded_where_telemetry_may_not_hold_everything() -> None:
+    asked = envelope(input=TokenPrompt(tokens=(1, 2)))
+    everything = "\n".join(f"{kind.value} = 'allow'" for kind in PiiKind)
+    assert governor(f"[pii.telemetry]\n{everything}").screen(asked, {}).recordable
+    assert not BUILT_IN.screen(asked, {}).recordable
+
+
 def test_tenants_choose_for_themselves() -> None:
     by = governor(
         "[pii.input]\nemail = 'redact'\n[tenants.acme.pii.input]\nemail = 'pseudonymise'\n"

@@ -14,7 +14,7 @@ from octant.core.events import AnyEvent, PolicyDecided, ToolFinished, ToolStarte
 from octant.core.failure import Failed, Failure, FailureClass, FailureKind
 from octant.core.identity import Principal
 from octant.core.stage import Stage
-from octant.core.tools import SideEffect, ToolInvocation, ToolSpec, ToolStatus
+from octant.core.tools import SideEffect, ToolInvocation, ToolOutcome, ToolSpec, ToolStatus
 from octant.core.units import NS_PER_S
 from octant.core.verdict import Decision, Verdict
 from octant.orchestration.tool_broker import MAX_ARGUMENTS_CHARS, ToolBroker
@@ -40,6 +40,7 @@ class World:
         self.now_ns = 1
         self.decision = Decision.ALLOW
         self.audit_fails = False
+        self.leaves_before = False
         self._run = run
         self.broker = ToolBroker(self, self._authorise, self._audit, self, self)
 
@@ -86,6 +87,8 @@ class World:
                 )
             )
         self.log.extend(records)
+        if self.leaves_before:
+            raise asyncio.CancelledError
 
     def of(self, kind: type[Any]) -> list[Any]:
         return [entry for entry in self.log if isinstance(entry, kind)]
@@ -127,6 +130,16 @@ async def test_the_intent_of_a_write_is_durable_before_it_runs() -> None:
     assert record.detail["idempotency_key"] == answer.outcome.idempotency_key
     assert record.detail["side_effect"] == "irreversible_write"
     assert "Rome" not in str(record)
+
+
+async def test_a_write_that_is_cancelled_before_it_ran_is_not_left_in_doubt() -> None:
+    world = World()
+    world.leaves_before = True
+    told: list[ToolOutcome] = []
+    with pytest.raises(asyncio.CancelledError):
+        await world.broker.call(granted(), 1, asks(WRITE), told.append)
+    assert world.of(AuditRecord) and not world.of(ToolInvocation)
+    assert [outcome.status for outcome in told] == [ToolStatus.FAILED]
 
 
 async def test_a_write_whose_intent_is_not_stored_does_not_run() -> None:

@@ -137,8 +137,16 @@ class ToolBroker:
             return self._finished(asked, refusal.status, error, refused_by=refusal.verdict)
         timeout_ns = self._timeout_ns(asked, tool.spec)
         if tool.spec.side_effect is not SideEffect.READ:
-            await self._append_audit([_intent(asked, tool.spec, verdict, self._clock.unix_ns())])
+            await self._intend(asked, tool.spec, verdict)
         return await self._executed(asked, tool.spec, timeout_ns)
+
+    async def _intend(self, call: _Call, spec: ToolSpec, verdict: Verdict) -> None:
+        try:
+            await self._append_audit([_intent(call, spec, verdict, self._clock.unix_ns())])
+        except asyncio.CancelledError:
+            # The intent may be on record all the same; so is that nothing came of it.
+            self._finished(call, ToolStatus.FAILED, _error("cancelled before it ran"))
+            raise
 
     def _authorised(self, call: _Call, spec: ToolSpec) -> Verdict:
         verdict = self._authorise(call.envelope.principal, spec, call.arguments)
