@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,14 @@ from tokenizers import Tokenizer, processors
 from octant.adapters.huggingface.chat_template import load_chat_template
 from octant.adapters.huggingface.tokenizer import HuggingFaceTokenizer, load_tokenizer
 from octant.core.failure import Failed, FailureKind
-from tests.support.vocabularies import CHATML, LLAMA2, byte_level, sentencepiece, tokenizer_of
+from tests.support.vocabularies import (
+    CHATML,
+    LLAMA2,
+    byte_level,
+    metaspace,
+    sentencepiece,
+    tokenizer_of,
+)
 
 KINDS = ["byte_level", "sentencepiece", "metaspace"]
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -121,9 +130,29 @@ def test_special_and_unknown_ids_have_no_bytes(kind: str) -> None:
         assert tokenizer.token_bytes(token) == b""
 
 
-def test_half_a_surrogate_pair_is_the_callers_error() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_texts_have_the_tokens_that_the_library_gives_them(kind: str) -> None:
+    text = " a long text <|im_end|> </s> é\n" * 1_000
+    definition = {"byte_level": byte_level, "sentencepiece": sentencepiece, "metaspace": metaspace}
+    library = Tokenizer.from_str(definition[kind]().decode())
+    assert tokenizer_of(kind).encode(text) == library.encode(text, add_special_tokens=False).ids
+
+
+def test_a_long_text_lets_other_threads_run() -> None:
+    """Encoded in one go, it would hold up whatever else the server does until it is done."""
+    waits = 0
+    with ThreadPoolExecutor(1) as beside:
+        encoding = beside.submit(tokenizer_of("byte_level").encode, "letters, 12 " * 50_000)
+        while not encoding.done():
+            time.sleep(0)
+            waits += 1
+    assert waits > 100
+
+
+@pytest.mark.parametrize("length", [1, 10_000])
+def test_half_a_surrogate_pair_is_the_callers_error(length: int) -> None:
     with pytest.raises(Failed) as caught:
-        tokenizer_of("byte_level").encode("a\ud800b")
+        tokenizer_of("byte_level").encode("a\ud800b" * length)
     assert caught.value.failure.kind is FailureKind.INVALID_VALUE
 
 
