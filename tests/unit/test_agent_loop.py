@@ -31,10 +31,12 @@ from octant.core.tools import ToolStatus
 from octant.core.units import NanoUsd
 from octant.core.usage import FinishReason, Usage
 from octant.core.work import ModelWork
+from octant.orchestration.agent_loop import MAX_CALLS
 from tests.support.envelopes import PRINCIPAL, chat
 from tests.support.played_path import (
     PRICE,
     SESSION,
+    USAGE,
     asked,
     bench,
     calls,
@@ -156,6 +158,20 @@ async def test_a_tool_that_a_leaving_caller_stops_is_on_record(tmp_path: Path) -
         assert [tool.status for tool in summary.tools] == [ToolStatus.FAILED]
         actions = [record.action for record in await made.store.audit(PRINCIPAL.tenant, 10)]
         assert sorted(actions) == ["inference", "tool"]
+
+
+async def test_calls_of_one_answer_are_bounded_and_all_have_results(tmp_path: Path) -> None:
+    *_, one, finished, _ = calls("clock", "{}")
+    many = [started(), *[one] * (MAX_CALLS + 2), finished, Completed(USAGE)]
+    engine = ScriptedProvider(many, says("Done."), max_context=4_096)
+    async with bench(tmp_path, engine) as made:
+        request = asked(tools=ToolGrant(allowed=("clock",)))
+        items, last = await made.run(request)
+        assert last.summary is not None
+        assert len([item for item in items if isinstance(item, ToolRan)]) == MAX_CALLS
+        assert len(last.summary.tools) == MAX_CALLS
+        [warning] = last.summary.warnings
+        assert "the rest was not run" in warning
 
 
 async def test_a_tool_that_was_not_granted_is_the_callers_to_run(tmp_path: Path) -> None:

@@ -47,6 +47,12 @@ _MIXED_CALLS = (
     "The model called tools of Octant's and of the caller's in one answer; only the caller's are "
     "proposed, Octant's were not run."
 )
+# A document can ask a model for calls without end; models that work ask for a handful at once.
+MAX_CALLS = 16
+_TOO_MANY_CALLS = f'{{"error": "not run: at most {MAX_CALLS} calls are run in one answer"}}'
+_MANY_CALLS = (
+    f"The model called more than {MAX_CALLS} tools of Octant's in one answer; the rest was not run."
+)
 _LATE_CALLS = "The model called tools of Octant's in its last call; they were not run."
 
 
@@ -141,7 +147,7 @@ class AgentLoop:
         prepared, turn = progress.prepared, progress.turn
         tenant = prepared.envelope.principal.tenant
         results: list[Message] = []
-        for call in turn.own_calls:
+        for call in turn.own_calls[:MAX_CALLS]:
             meant = replace(call, arguments=prepared.vault.restore_json(call.arguments))
             answer = await self._broker.call(
                 prepared.envelope, progress.step, meant, account.use_tool
@@ -154,6 +160,9 @@ class AgentLoop:
             told = ToolRan(call.name, call.arguments, answer._replace(content=shown))
             for item in self._guarded(told, prepared, account):
                 yield item
+        results += [_result(call, _TOO_MANY_CALLS) for call in turn.own_calls[MAX_CALLS:]]
+        if len(turn.own_calls) > MAX_CALLS:
+            account.warn(_MANY_CALLS)
         used = (*turn.messages(), *results)
         progress.said, progress.kept = (*progress.said, *used), (*progress.kept, *used)
         account.records_tokens = account.records_tokens and self._governor.recordable(tenant, used)
