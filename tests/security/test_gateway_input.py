@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import msgspec
 import pytest
@@ -39,8 +40,13 @@ async def exchange(gateway: Gateway, *pieces: bytes) -> bytes:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-        async with asyncio.timeout(10):
-            return await reader.read()
+        received = b""
+        # A server that closes on bytes it never read resets the connection.
+        with suppress(ConnectionResetError):
+            async with asyncio.timeout(10):
+                while piece := await reader.read(1 << 16):
+                    received += piece
+        return received
     finally:
         writer.close()
 
@@ -149,7 +155,7 @@ async def test_a_body_longer_than_declared_is_no_second_request(gateway: Gateway
     body = b'{"model":"tiny","messages":[%s]}' % MESSAGE
     sent = head(gateway, f"content-length: {len(body)}") + body
     response = await exchange(gateway, sent + b"GARBAGE\r\n\r\n")
-    assert response.startswith(b"HTTP/1.1 ")
+    assert not response or response.startswith(b"HTTP/1.1 ")
     assert len(gateway.path.envelopes) <= 1
 
 
