@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
 import msgspec
 import pytest
@@ -42,7 +41,7 @@ async def exchange(gateway: Gateway, *pieces: bytes) -> bytes:
             await writer.drain()
         received = b""
         # A server that closes on bytes it never read resets the connection.
-        with suppress(ConnectionResetError):
+        with contextlib.suppress(ConnectionResetError):
             async with asyncio.timeout(10):
                 while piece := await reader.read(1 << 16):
                     received += piece
