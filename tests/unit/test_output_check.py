@@ -182,7 +182,13 @@ def test_a_repair_shows_the_answer_and_what_is_wrong_with_it() -> None:
     assert "- name: missing\n- age: wrong\n" in asked.text
 
 
-def test_a_repair_of_an_object_asks_for_its_fields() -> None:
+def test_prose_in_place_of_an_object_is_to_have_its_fields_extracted() -> None:
     schema = {"type": "object", "required": ["name", "age"], "properties": {"note": {}}}
     _, asked = repair_messages(OutputContract(json_schema=schema), "Ann, 7", ("no JSON",))
-    assert asked.text.endswith("Extract name, age as JSON.\n\nAnn, 7")
+    assert asked.text == "Extract name, age as JSON.\n\nAnn, 7"
+
+
+def test_an_object_that_does_not_fit_is_told_why() -> None:
+    schema = {"type": "object", "required": ["age"]}
+    _, asked = repair_messages(OutputContract(json_schema=schema), "{}", ("age: missing",))
+    assert "- age: missing\n" in asked.text

@@ -80,25 +80,34 @@ def repair_messages(
     problems: Sequence[str],
     treated: Callable[[str], str] = str,
 ) -> tuple[Message, ...]:
-    """The answer and what is wrong with it, for one more try.
+    """The answer and what is asked about it, for one more try.
+
+    Where an object was wanted and the answer is prose, its fields are to be extracted from it: a
+    task of its own, which small models manage where they fail to answer in a form at once, and
+    which a list of complaints only distracts from. Else what is wrong is told.
 
     Names and values of the schema are words of the caller's; a model sees them `treated`.
-
-    With a contract over an object the try is to extract its fields from the answer: that is a task
-    of its own, which small models manage where they fail to answer in a form at once.
     """
-    listed = treated("\n".join(f"- {problem}" for problem in problems))
     keys = treated(", ".join(_keys(contract)))
-    again = (
-        f"Extract {keys} as JSON.\n\n{answer}"
-        if keys
-        else "Answer again, with nothing else in the reply."
-    )
-    asked = f"The answer cannot be used:\n{listed}\n{again}"
+    if keys and not _is_json(answer):
+        asked = f"Extract {keys} as JSON.\n\n{answer}"
+    else:
+        listed = treated("\n".join(f"- {problem}" for problem in problems))
+        asked = (
+            f"The answer cannot be used:\n{listed}\nAnswer again, with nothing else in the reply."
+        )
     return (
         Message(role=Role.ASSISTANT, parts=(TextPart(text=answer),)),
         Message(role=Role.USER, parts=(TextPart(text=asked),)),
     )
+
+
+def _is_json(text: str) -> bool:
+    try:
+        read_json(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _keys(contract: OutputContract | None) -> Sequence[str]:
