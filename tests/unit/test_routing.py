@@ -264,3 +264,13 @@ def test_load_does_not_spill_over_to_a_slower_route_of_the_same_machine(
         view(route("fast", machine="local", tokens_per_s=90.0, quality=0.8), busy(running_fast)),
     ]
     assert decide(NEEDS, views).chosen.id == "fast"
+
+
+def test_what_measurements_cannot_tell_apart_moves_no_traffic() -> None:
+    first = view(route("first", tokens_per_s=650.0, quality=0.905), READY)
+    noisy = view(route("noisy", tokens_per_s=740.0, quality=0.910), READY)
+    faster = view(route("faster", tokens_per_s=1_300.0, quality=0.9), READY)
+    assert decide(NEEDS, [first, noisy]).chosen.id == "first"
+    assert decide(NEEDS, [first, noisy, faster]).chosen.id == "faster"
+    wanted = RouteNeeds(envelope(model=ModelConstraints(name="m", prefer=Preference.QUALITY)))
+    assert decide(wanted, [first, noisy]).chosen.id == "noisy"

@@ -23,6 +23,10 @@ from octant.orchestration.traffic_split import draw, sticky_key
 UNAVAILABLE_RETRY_NS = 2 * NS_PER_S
 # So many waiting tokens weigh as much as one more request: about a prompt of ordinary length.
 _TOKENS_LIKE_A_REQUEST = 512
+# Repeated measurements of one route differ by so much: its rate on a machine with other work, and
+# its accuracy over a few hundred cases.
+_SPEED_NOISE = 0.35
+_QUALITY_NOISE = 0.03
 
 
 class PromptSize(NamedTuple):
@@ -202,10 +206,13 @@ _FILTERS: tuple[Callable[[RouteNeeds, RouteView], Refusal | None], ...] = (
 
 
 class _Field(NamedTuple):
-    """What a route is compared with: the lowest cost, and the work ahead of each, in requests."""
+    """What a route is compared with: the lowest cost, the work ahead of each, in requests, the
+    highest decode rate and the highest quality."""
 
     cheapest: int
     ahead: Mapping[RouteId, float]
+    fastest: float
+    best: float
 
 
 def _ranked(
@@ -218,6 +225,8 @@ def _ranked(
     field = _Field(
         cheapest=min((_cost(needs, view) for view in eligible), default=0),
         ahead={view.route.id: _ahead_on_machine(view, views) for view in eligible},
+        fastest=max((view.route.tokens_per_s for view in eligible), default=0.0),
+        best=max((view.route.quality for view in eligible), default=0.0),
     )
     ranked = [_rank(needs, release, view, field) for view in eligible]
     return sorted(ranked, key=lambda item: item.order, reverse=True)
@@ -225,11 +234,13 @@ def _ranked(
 
 def _rank(needs: RouteNeeds, release: ReleaseId | None, view: RouteView, field: _Field) -> _Ranked:
     free, quality = 1.0 / (1.0 + field.ahead[view.route.id]), view.route.quality
-    speed, cost = view.route.tokens_per_s, _cost(needs, view)
+    speed = _unless_near(view.route.tokens_per_s, field.fastest, field.fastest * _SPEED_NOISE)
+    alike = _unless_near(quality, field.best, _QUALITY_NOISE)
+    cost = _cost(needs, view)
     cheap = field.cheapest / cost if cost else 1.0
     match needs.envelope.model.prefer:
         case Preference.LATENCY:
-            scores = (free, speed, quality, cheap)
+            scores = (free, speed, alike, cheap)
         case Preference.QUALITY:
             scores = (quality, free, speed, cheap)
         case Preference.COST:
@@ -244,6 +255,11 @@ def _standing_of(needs: RouteNeeds, release: ReleaseId | None, view: RouteView) 
     if release is None or view.route.release == release:
         return 2
     return 1 if needs.traffic.get(view.route.release, 0) > 0 else 0
+
+
+def _unless_near(value: float, best: float, noise: float) -> float:
+    """The best for what no measurement tells from it, so that noise never moves the traffic."""
+    return best if value >= best - noise else value
 
 
 def _ahead_on_machine(view: RouteView, views: Sequence[RouteView]) -> float:
