@@ -14,8 +14,8 @@ import torch
 
 from .card import describe_machine, drop_unclaimed, write_card
 
-# Keep freed memory, in large pages: a step allocates gigabytes, and on Linux this saves a sixth of
-# its time. Other systems ignore it.
+# Keep freed memory, in large pages: a step allocates gigabytes, and on Linux this saves a seventh
+# of its time. Other systems ignore it.
 ALLOCATION = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0"
     ":glibc.malloc.trim_threshold=17179869184"
