@@ -279,7 +279,8 @@ class Governor:
             reason = f"The {where.value} holds a value of kind {kind.value!r}, which is blocked."
             rule, decision = f"pii.{where.value}.{kind.value}", Decision.BLOCK
         elif found:
-            reason = f"{sum(found.values())} values were replaced."
+            count = sum(found.values())
+            reason = "1 value was replaced." if count == 1 else f"{count} values were replaced."
             rule, decision = f"pii.{where.value}", Decision.CHANGE
         else:
             reason = "Nothing had to be replaced."
