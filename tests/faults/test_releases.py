@@ -169,7 +169,12 @@ def test_a_wrong_answer_to_the_probe_is_failed_and_never_ready(releases: Release
     assert added.status_code == 201
     assert releases.deploy("pretender", "octant-mini-2").status_code == 202
     seen: set[str] = set()
-    eventually(lambda: seen.add(releases.state(FAST_2)) or "failed" in seen, "failed", 60)  # type: ignore[func-returns-value]
+
+    def has_failed() -> bool:
+        seen.add(releases.state(FAST_2))
+        return "failed" in seen
+
+    eventually(has_failed, "failed", 60)
     assert "ready" not in seen
     assert "'I am somebody else.' is known to be right" in releases.deployments()[FAST_2]["reason"]
     refused = releases.split(r1=50, r2=50)

@@ -1,7 +1,8 @@
 """`octant deployments`: which recipes run as routes of a server, and how they stand."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
@@ -129,15 +130,11 @@ def drain_deployment(
     from octant.cli.loading import load
     from octant.cli.session import open_session
 
-    loaded = load(config, data_dir)
+    async def drain(session: "Session") -> dict[str, Any]:
+        return (await session.post(f"{_path(deployment)}/drain{_query(force)}", {})).json()
 
-    async def drain() -> dict[str, Any]:
-        async with open_session(loaded, url, key, (Scope.DEPLOYMENTS,)) as session:
-            path = f"{_path(deployment)}/drain{_query(force)}"
-            told: dict[str, Any] = (await session.post(path, {})).json()
-            return await _wait(session, told, _is_stopped, timeout) if wait else told
-
-    _print([asyncio.run(drain())], as_json=as_json)
+    scope = open_session(load(config, data_dir), url, key, (Scope.DEPLOYMENTS,))
+    _print([asyncio.run(_ended(scope, drain, timeout if wait else None))], as_json=as_json)
 
 
 @deployments.command("remove")
@@ -161,14 +158,22 @@ def remove_deployment(
     from octant.cli.loading import load
     from octant.cli.session import open_session
 
-    loaded = load(config, data_dir)
+    async def remove(session: "Session") -> dict[str, Any]:
+        return await session.delete(_path(deployment) + _query(force))
 
-    async def remove() -> dict[str, Any]:
-        async with open_session(loaded, url, key, (Scope.DEPLOYMENTS,)) as session:
-            told: dict[str, Any] = await session.delete(_path(deployment) + _query(force))
-            return await _wait(session, told, _is_stopped, timeout) if wait else told
+    scope = open_session(load(config, data_dir), url, key, (Scope.DEPLOYMENTS,))
+    _print([asyncio.run(_ended(scope, remove, timeout if wait else None))], as_json=as_json)
 
-    _print([asyncio.run(remove())], as_json=as_json)
+
+async def _ended(
+    scope: "AbstractAsyncContextManager[Session]",
+    ask: "Callable[[Session], Awaitable[dict[str, Any]]]",
+    timeout_s: float | None,
+) -> dict[str, Any]:
+    """The deployment after `ask`; with a time it has stopped by then, as `_wait` says."""
+    async with scope as session:
+        told = await ask(session)
+        return told if timeout_s is None else await _wait(session, told, _is_stopped, timeout_s)
 
 
 async def _registered(session: "Session", recipe: str) -> str:

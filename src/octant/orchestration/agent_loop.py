@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from octant.core.content import ChatInput, Message, Role, TextPart, ToolCall, ToolChoice
 from octant.core.envelope import RequestEnvelope
-from octant.core.events import OutputChecked, PolicyDecided
+from octant.core.events import OutputChecked
 from octant.core.evidence import Evidence
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.limits import RunBudget
@@ -36,6 +36,7 @@ from octant.core.verdict import Decision, Verdict
 from octant.governance.governor import Governor
 from octant.governance.pii.kinds import Where
 from octant.orchestration.account import RunAccount
+from octant.orchestration.decisions import announce
 from octant.orchestration.execution import Execution
 from octant.orchestration.output_check import CheckedOutput, check_output, repair_messages
 from octant.orchestration.progress import Prepared, Progress
@@ -239,14 +240,7 @@ class AgentLoop:
         if verdict.decision is Decision.ALLOW:
             return
         account.decide(stage, verdict)
-        self._events.emit(
-            PolicyDecided(
-                at_ns=self._clock.monotonic_ns(),
-                request_id=account.envelope.request_id,
-                stage=stage.value,
-                verdict=verdict,
-            )
-        )
+        announce(self._events, self._clock, account.envelope.request_id, stage, verdict)
 
 
 def _left(budget: RunBudget, account: RunAccount) -> RunBudget:

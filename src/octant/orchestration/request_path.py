@@ -18,7 +18,6 @@ from octant.admission.control import AdmissionControl, Admitted, Estimate, RateL
 from octant.core.envelope import RequestEnvelope
 from octant.core.events import (
     EvidenceSelected,
-    PolicyDecided,
     RequestAdmitted,
     RequestReceived,
     SessionLoaded,
@@ -34,6 +33,7 @@ from octant.governance.governor import Governor, Screened
 from octant.orchestration.account import RunAccount
 from octant.orchestration.agent_loop import AgentLoop
 from octant.orchestration.composition import compose
+from octant.orchestration.decisions import announce
 from octant.orchestration.estimate import estimate_of
 from octant.orchestration.execution import Execution
 from octant.orchestration.gathering import gather
@@ -253,14 +253,8 @@ class RequestPath:
     def _decided(self, account: RunAccount, verdict: Verdict) -> None:
         """Records a verdict on identity or input. Raises Failed when it blocks."""
         account.decide(Stage.GOVERNANCE, verdict)
-        self._events.emit(
-            PolicyDecided(
-                at_ns=self._clock.monotonic_ns(),
-                request_id=account.envelope.request_id,
-                stage=Stage.GOVERNANCE.value,
-                verdict=verdict,
-            )
-        )
+        request_id = account.envelope.request_id
+        announce(self._events, self._clock, request_id, Stage.GOVERNANCE, verdict)
         if verdict.decision is Decision.BLOCK:
             raise Failed(self._parts.governor.refusal(verdict, Stage.GOVERNANCE))
 

@@ -109,7 +109,6 @@ class Settler:
         except Failed as error:
             if account.session is None or error.failure.stage is not Stage.SESSION:
                 raise
-            account.session = None
             terminal = Broken(error.failure, ended.outcome.usage)
             ended = _end(account, terminal, events, now_ns)
             await self._store.settle(self._settlement(account, ended, events))

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from octant.core.audit import AuditRecord
 from octant.core.content import ToolCall, ToolDefinition
 from octant.core.envelope import RequestEnvelope
-from octant.core.events import PolicyDecided, ToolFinished, ToolStarted
+from octant.core.events import ToolFinished, ToolStarted
 from octant.core.failure import Failed, Failure, FailureKind
 from octant.core.identity import Principal
 from octant.core.stage import Stage
@@ -33,6 +33,7 @@ from octant.core.tools import (
     ToolStatus,
 )
 from octant.core.verdict import Decision, Verdict
+from octant.orchestration.decisions import announce
 from octant.orchestration.json_contract import Contract, canonical, read_json
 from octant.ports.clock import Clock
 from octant.ports.sink import EventSink
@@ -150,14 +151,8 @@ class ToolBroker:
 
     def _authorised(self, call: _Call, spec: ToolSpec) -> Verdict:
         verdict = self._authorise(call.envelope.principal, spec, call.arguments)
-        self._events.emit(
-            PolicyDecided(
-                at_ns=self._clock.monotonic_ns(),
-                request_id=call.envelope.request_id,
-                stage=Stage.TOOL_AUTHORIZATION.value,
-                verdict=verdict,
-            )
-        )
+        request_id = call.envelope.request_id
+        announce(self._events, self._clock, request_id, Stage.TOOL_AUTHORIZATION, verdict)
         if verdict.decision is Decision.BLOCK:
             message = f"policy does not allow this call: {verdict.reason}"
             raise _Refusal(ToolStatus.REFUSED, message, verdict)
